@@ -1,0 +1,1 @@
+"""Litestar, thin: parse, authorize, call, encode. No rules live here."""

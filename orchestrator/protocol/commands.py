@@ -1,0 +1,63 @@
+"""What a sandbox is asked to do: the commands on the link, and the decisions that they carry."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from orchestrator.protocol.events import PermissionMode
+from orchestrator.protocol.ids import PermissionId, QuestionId, TurnId
+from orchestrator.protocol.wire import Codec, Unrecognised, Wire
+
+
+class PermissionDecision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A person's answer. `updated_input` replaces the tool's input (allow only); `reason` is told to
+    Claude (deny only); `suggestions` picks by position what "always" saves, all when left out."""
+
+    choice: Literal["allow", "allow_always", "deny", "deny_and_stop"]
+    updated_input: dict[str, Any] | None = None
+    suggestions: list[int] | None = None
+    reason: str = ""
+
+
+class StartTurn(Wire, frozen=True, kw_only=True):
+    turn_id: TurnId
+    text: str
+
+
+class Interrupt(Wire, frozen=True, kw_only=True):
+    """Stop the running turn. Answered by its `TurnEnded`; without a turn it does nothing."""
+
+    turn_id: TurnId
+
+
+class AnswerPermission(Wire, frozen=True, kw_only=True):
+    permission_id: PermissionId
+    decision: PermissionDecision
+
+
+class AnswerQuestion(Wire, frozen=True, kw_only=True):
+    """`answers` maps each question's text to its answer; several choices are joined by a comma."""
+
+    question_id: QuestionId
+    answers: dict[str, str]
+
+
+class SetModel(Wire, frozen=True, kw_only=True):
+    model: str
+
+
+class SetPermissionMode(Wire, frozen=True, kw_only=True):
+    mode: PermissionMode
+
+
+SandboxCommand = (
+    StartTurn
+    | Interrupt
+    | AnswerPermission
+    | AnswerQuestion
+    | SetModel
+    | SetPermissionMode
+    | Unrecognised
+)
+
+sandbox_command_codec: Codec[SandboxCommand] = Codec(SandboxCommand)

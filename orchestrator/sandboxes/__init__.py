@@ -1,0 +1,1 @@
+"""What runs sandboxes: Docker engine, container spec, slots, pool and link."""

@@ -1,0 +1,114 @@
+"""What can go wrong in a session, as a person is told it.
+
+    RuleBroken                  tag, sentence (what happened), advice (what to do), status (HTTP)
+    ├── UnknownSession          404, also for somebody else's
+    ├── SessionOver             409
+    ├── UnknownProfile          404
+    ├── PromptTooLarge          413
+    ├── QueueFull               409, too many prompts wait in one session
+    ├── NothingToStop           409
+    ├── AnswerTooLate           409, the permission or question is gone
+    ├── BadAnswer               422
+    ├── UnknownPrompt           404
+    ├── SandboxNotReady         409, the session still waits for its sandbox
+    ├── NoSandboxFree           429, retry_after in seconds
+    ├── TooManySessions         429
+    └── ShuttingDown            503
+
+Each is raised by the rules and encoded at the rim (problem details, or an error frame).
+"""
+
+
+class RuleBroken(Exception):
+    """A request that the rules refuse. Nothing was changed."""
+
+    tag = "refused"
+    status = 400
+    sentence = "That is not possible."
+    advice = ""
+
+    def __init__(self, sentence: str | None = None, *, advice: str | None = None) -> None:
+        self.sentence = sentence or self.sentence
+        self.advice = self.advice if advice is None else advice
+        super().__init__(self.sentence)
+
+
+class UnknownSession(RuleBroken):
+    tag, status = "unknown_session", 404
+    sentence = "There is no such session."
+    advice = "Choose one from your list, or start a new one."
+
+
+class SessionOver(RuleBroken):
+    tag, status = "session_over", 409
+    sentence = "This session has ended."
+    advice = "Start a new one; this one stays readable."
+
+
+class UnknownProfile(RuleBroken):
+    tag, status = "unknown_profile", 404
+    sentence = "There is no such profile."
+    advice = "Choose one of those offered."
+
+
+class PromptTooLarge(RuleBroken):
+    tag, status = "prompt_too_large", 413
+    sentence = "The prompt is longer than 1 MiB."
+    advice = "Shorten it, or put the long part into a file of the workspace."
+
+
+class QueueFull(RuleBroken):
+    tag, status = "queue_full", 409
+    sentence = "Too many prompts are waiting in this session."
+    advice = "Wait until one of them has run, or remove one."
+
+
+class NothingToStop(RuleBroken):
+    tag, status = "nothing_to_stop", 409
+    sentence = "Nothing is running."
+
+
+class AnswerTooLate(RuleBroken):
+    tag, status = "answer_too_late", 409
+    sentence = "That question is no longer open."
+    advice = "It was answered elsewhere, or its turn was stopped."
+
+
+class BadAnswer(RuleBroken):
+    tag, status = "bad_answer", 422
+    sentence = "The answer does not fit the question."
+
+
+class UnknownPrompt(RuleBroken):
+    tag, status = "unknown_prompt", 404
+    sentence = "That prompt is not waiting."
+    advice = "It has already started, or was removed."
+
+
+class SandboxNotReady(RuleBroken):
+    tag, status = "sandbox_not_ready", 409
+    sentence = "The session still waits for its sandbox."
+    advice = "Try again in a moment."
+
+
+class NoSandboxFree(RuleBroken):
+    tag, status = "no_sandbox_free", 429
+    sentence = "Every sandbox is in use."
+    advice = "Try again in a moment, or end a session that you no longer need."
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+        """Seconds."""
+
+
+class TooManySessions(RuleBroken):
+    tag, status = "too_many_sessions", 429
+    sentence = "You have as many sessions open as you may have."
+    advice = "End one that you no longer need."
+
+
+class ShuttingDown(RuleBroken):
+    tag, status = "shutting_down", 503
+    sentence = "Casemate is shutting down."
+    advice = "Try again in a minute."

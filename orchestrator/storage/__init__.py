@@ -1,0 +1,1 @@
+"""Piccolo tables and migrations, session store and event log."""

@@ -1,0 +1,1 @@
+"""Shipped fakes: the scripted model, the fake sandbox and the contract suites."""
