@@ -27,6 +27,6 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     agent: AgentSetup
     description: str = ""
-    models: list[str] = ["claude-*"]
+    models: tuple[str, ...] = ("claude-*",)
     resources: Resources = Resources()
     image: str = "casemate-sandbox:current"
