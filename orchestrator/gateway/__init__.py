@@ -1,1 +1,13 @@
-"""The only door out of a sandbox: the model proxy."""
+"""The gateway: the only door out of a sandbox, one unix socket per slot.
+
+For: letting a claimed sandbox talk to the model API, and to nothing else, with a key that it never
+sees, and counting what that costs. Not for: deciding who may have a session, or what is remembered
+of one.
+"""
+
+from orchestrator.gateway.credential import Credential, Secret
+from orchestrator.gateway.gateway import Gateway
+from orchestrator.gateway.notices import GatewayWatcher
+from orchestrator.gateway.settings import GatewaySettings
+
+__all__ = ["Credential", "Gateway", "GatewaySettings", "GatewayWatcher", "Secret"]

@@ -1,1 +1,2 @@
-"""The rules: session states, conversation, room and the ports through which they reach the world."""
+"""The rules: session states, conversation, room and the ports through which they reach the
+world."""

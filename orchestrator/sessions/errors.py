@@ -1,18 +1,23 @@
 """What can go wrong in a session, as a person is told it.
 
     RuleBroken                  tag, sentence (what happened), advice (what to do), status (HTTP)
+    ├── UnknownCommand          400, one that this version does not know, or not here
     ├── UnknownSession          404, also for somebody else's
     ├── SessionOver             409
     ├── UnknownProfile          404
     ├── PromptTooLarge          413
+    ├── PromptEmpty             422
     ├── QueueFull               409, too many prompts wait in one session
     ├── NothingToStop           409
     ├── AnswerTooLate           409, the permission or question is gone
     ├── BadAnswer               422
+    ├── ModelNotAllowed         422
+    ├── BadCursor               422
     ├── UnknownPrompt           404
     ├── SandboxNotReady         409, the session still waits for its sandbox
     ├── NoSandboxFree           429, retry_after in seconds
     ├── TooManySessions         429
+    ├── StorageFailed           503, the database refuses; raised by the stores
     └── ShuttingDown            503
 
 Each is raised by the rules and encoded at the rim (problem details, or an error frame).
@@ -31,6 +36,12 @@ class RuleBroken(Exception):
         self.sentence = sentence or self.sentence
         self.advice = self.advice if advice is None else advice
         super().__init__(self.sentence)
+
+
+class UnknownCommand(RuleBroken):
+    tag = "unknown_command"
+    sentence = "Casemate does not know that command."
+    advice = "Reload the page: it may be of another version."
 
 
 class UnknownSession(RuleBroken):
@@ -57,6 +68,11 @@ class PromptTooLarge(RuleBroken):
     advice = "Shorten it, or put the long part into a file of the workspace."
 
 
+class PromptEmpty(RuleBroken):
+    tag, status = "prompt_empty", 422
+    sentence = "The prompt is empty."
+
+
 class QueueFull(RuleBroken):
     tag, status = "queue_full", 409
     sentence = "Too many prompts are waiting in this session."
@@ -77,6 +93,18 @@ class AnswerTooLate(RuleBroken):
 class BadAnswer(RuleBroken):
     tag, status = "bad_answer", 422
     sentence = "The answer does not fit the question."
+
+
+class ModelNotAllowed(RuleBroken):
+    tag, status = "model_not_allowed", 422
+    sentence = "This session's profile does not allow that model."
+    advice = "Choose one of those offered."
+
+
+class BadCursor(RuleBroken):
+    tag, status = "bad_cursor", 422
+    sentence = "The cursor is not one that a list gave."
+    advice = "Start from the first page."
 
 
 class UnknownPrompt(RuleBroken):
@@ -106,6 +134,14 @@ class TooManySessions(RuleBroken):
     tag, status = "too_many_sessions", 429
     sentence = "You have as many sessions open as you may have."
     advice = "End one that you no longer need."
+
+
+class StorageFailed(RuleBroken):
+    """Raised by a store `from` its driver's error. Nothing was written."""
+
+    tag, status = "storage_failed", 503
+    sentence = "Casemate cannot use its database."
+    advice = "Tell your administrator; nothing was changed."
 
 
 class ShuttingDown(RuleBroken):

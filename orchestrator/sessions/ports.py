@@ -7,7 +7,7 @@ import msgspec
 
 from orchestrator.protocol.chat import Ending, SequencedEvent, SessionState, SessionView
 from orchestrator.protocol.commands import SandboxCommand
-from orchestrator.protocol.events import SandboxEvent, Usage
+from orchestrator.protocol.events import Event, SandboxEvent, Usage
 from orchestrator.protocol.ids import ClientId, ProfileName, SandboxId, SessionId, UserId
 from orchestrator.sessions.profiles import Profile
 
@@ -62,9 +62,10 @@ class SandboxPool(Protocol):
         session: SessionId,
         on_place: Callable[[int], None],
     ) -> Sandbox:
-        """A connected sandbox, at once where one is ready; else wait fairly. `on_place` is called with
-        the place in the queue (1 is next) at first and on each change. Cancelling leaves the queue.
-        Raises NoSandboxFree (queue full, or waited too long), UnknownProfile, ShuttingDown."""
+        """A connected sandbox, at once where one is ready; else wait fairly. `on_place` is called
+        with the place in the queue (1 is next) at first and on each change. Cancelling leaves the
+        queue. Raises NoSandboxFree (queue full, or waited too long), UnknownProfile,
+        ShuttingDown."""
 
 
 class ProfileCatalogue(Protocol):
@@ -101,7 +102,7 @@ class SessionPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionStore(Protocol):
-    """Durable sessions. Every method is atomic."""
+    """Durable sessions. Every method is atomic, and raises StorageFailed where the storage does."""
 
     async def add(self, record: SessionRecord) -> None: ...
     async def get(self, session: SessionId) -> SessionRecord | None: ...
@@ -131,7 +132,8 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventLog(Protocol):
-    """The durable, ordered events of each session. Appending a `seq` twice is an error."""
+    """The durable, ordered events of each session. Raises StorageFailed, also for a `seq` or a
+    prompt's `client_id` that the session already has."""
 
     async def append(self, session: SessionId, entries: list[LogEntry]) -> None:
         """All or nothing, on disk when it returns."""
@@ -145,9 +147,37 @@ class EventLog(Protocol):
     async def has_prompt(self, session: SessionId, client_id: ClientId) -> bool: ...
 
 
+class SessionListener(Protocol):
+    """Told what happens in sessions, for metrics, logs and costs. Must not block; what it raises is
+    logged and harms no session."""
+
+    def happened(self, session: SessionRecord, event: Event) -> None:
+        """An event was shown, transient or durable. `session` is as it was at the last save."""
+
+    def state_changed(
+        self,
+        session: SessionRecord,
+        *,
+        before: SessionState | None,
+        after: SessionState | None,
+    ) -> None:
+        """`before` is None as a session comes into memory, `after` as it leaves it."""
+
+
 class Clock(Protocol):
     def now(self) -> str:
         """RFC 3339 UTC with milliseconds, never going backwards."""
 
     def monotonic(self) -> float:
         """Seconds."""
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the rules need, in one hand."""
+
+    store: SessionStore
+    log: EventLog
+    pool: SandboxPool
+    catalogue: ProfileCatalogue
+    clock: Clock
+    listeners: tuple[SessionListener, ...] = ()

@@ -1,9 +1,12 @@
 """Profiles: the named recipes for sandboxes. Admins edit them; users pick one."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from orchestrator.protocol.agent import AgentSetup
 from orchestrator.protocol.ids import ProfileName
+from orchestrator.sessions.errors import UnknownProfile
 
 MIB = 1 << 20
 
@@ -30,3 +33,19 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ("claude-*",)
     resources: Resources = Resources()
     image: str = "casemate-sandbox:current"
+
+
+class FixedProfiles:
+    """A `ProfileCatalogue` of profiles that do not change; the first is the default."""
+
+    def __init__(self, profiles: Iterable[Profile]) -> None:
+        self._profiles = {profile.name: profile for profile in profiles}
+
+    def profile(self, name: ProfileName) -> Profile:
+        try:
+            return self._profiles[name]
+        except KeyError:
+            raise UnknownProfile from None
+
+    def profiles(self) -> list[Profile]:
+        return list(self._profiles.values())

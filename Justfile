@@ -1,0 +1,126 @@
+# Casemate's recipes. `./just` brings uv and just along and lists them; each sets up what it needs.
+#
+# Everything that is made lands in ignored folders (.venv, .tools, .cache, web/node_modules, web/dist,
+# data) and is made again only when what it is made from changed.
+
+set shell := ["sh", "-euc"]
+set positional-arguments
+
+export UV_CACHE_DIR := env("UV_CACHE_DIR", justfile_directory() / ".cache/uv")
+export npm_config_cache := justfile_directory() / ".cache/npm"
+export npm_config_audit := "false"
+export npm_config_fund := "false"
+export npm_config_update_notifier := "false"
+export RUFF_CACHE_DIR := justfile_directory() / ".cache/ruff"
+export MYPY_CACHE_DIR := justfile_directory() / ".cache/mypy"
+
+bin := justfile_directory() / ".venv/bin"
+# A moved checkout needs a new environment: its programs name their interpreter by its path.
+environment := sha256(sha256_file("requirements/dev.txt") + sha256_file("pyproject.toml") + justfile_directory())
+compile := "uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate"
+
+# List the recipes
+[private]
+default:
+    @just --justfile "{{ justfile() }}" --list --unsorted
+
+# Serve Casemate on http://127.0.0.1:8080, after building whatever is missing or stale
+up *ARGS: _environment
+    @exec "{{ bin }}/casemate" up "$@"
+
+# Every check and every tier of tests; with ARGS only pytest, with these arguments
+test *ARGS: _environment
+    #!/bin/sh
+    set -eu
+    "{{ bin }}/casemate" prepare engine image page browser
+    if [ $# -eq 0 ]; then
+        just check
+        just _npm test
+    fi
+    exec "{{ bin }}/pytest" "$@"
+
+# Lint, format, types, layers, and whether generated files are current
+check: _environment _page-packages
+    "{{ bin }}/ruff" check .
+    "{{ bin }}/ruff" format --check .
+    "{{ bin }}/mypy"
+    "{{ bin }}/lint-imports" --cache-dir .cache/import-linter
+    "{{ bin }}/python" -m orchestrator.setup.generated --check
+    @just _npm run types
+    @just _npm run lint
+
+# Write the files that are generated from the code: the page's types, the table of settings
+generate: _environment
+    "{{ bin }}/python" -m orchestrator.setup.generated
+
+# The fast tests, without Docker or a browser
+unit *ARGS: _environment
+    @exec "{{ bin }}/pytest" tests/unit tests/architecture "$@"
+
+# The suites that hold fakes and real things to the same promises
+contract *ARGS: _environment
+    @"{{ bin }}/casemate" prepare engine image
+    @exec "{{ bin }}/pytest" tests/contract "$@"
+
+# Real Docker, the real SDK and its CLI
+integration *ARGS: _environment
+    @"{{ bin }}/casemate" prepare engine image
+    @exec "{{ bin }}/pytest" tests/integration "$@"
+
+# Chromium against a running Casemate
+browser *ARGS: _environment
+    @"{{ bin }}/casemate" prepare engine image page browser
+    @exec "{{ bin }}/pytest" tests/browser "$@"
+
+# Build the web page if it is stale
+web: _environment
+    @exec "{{ bin }}/casemate" prepare page
+
+# Build the sandbox image anew
+image *ARGS: _environment
+    @exec "{{ bin }}/casemate" image build "$@"
+
+# Measure: `./just bench start` prints and writes .bench/start.json
+bench NAME *ARGS: _environment
+    @"{{ bin }}/casemate" prepare engine image
+    @shift; exec "{{ bin }}/python" "bench/{{ NAME }}.py" "$@"
+
+# Write the locked requirements anew, with the newest versions that fit
+lock *ARGS:
+    {{ compile }} "$@" pyproject.toml -o requirements/run.txt
+    {{ compile }} "$@" pyproject.toml --group pyproject.toml:dev -o requirements/dev.txt
+    {{ compile }} "$@" --group pyproject.toml:sandbox -o requirements/sandbox.txt
+    {{ compile }} "$@" --group pyproject.toml:tools -o requirements/tools.txt
+
+# Remove everything that was built or fetched; the data folder stays
+clean:
+    rm -rf .venv .tools .cache .bench .artifacts web/node_modules web/dist casemate.egg-info
+
+# The Python environment, exactly as locked
+[private]
+_environment:
+    #!/bin/sh
+    set -eu
+    current() { [ "$(cat .venv/casemate-environment 2>/dev/null)" = "{{ environment }}" ]; }
+    current && exit
+    mkdir -p .cache
+    exec 9>.cache/environment.lock
+    if command -v flock >/dev/null; then flock 9; fi
+    current && exit
+    echo "Setting up the Python environment ..." >&2
+    rm -f .venv/casemate-environment
+    if ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        uv venv --quiet --clear --python '>=3.11' .venv
+    fi
+    uv pip sync --quiet --python .venv/bin/python --require-hashes requirements/dev.txt
+    # setuptools is locked as well, so that the build of the project itself fetches nothing.
+    uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
+    echo "{{ environment }}" >.venv/casemate-environment
+
+[private]
+_page-packages: _environment
+    @"{{ bin }}/casemate" prepare page-packages
+
+[private]
+_npm *ARGS: _page-packages
+    @cd web && PATH="{{ bin }}:$PATH" exec npm "$@"

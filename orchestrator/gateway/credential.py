@@ -1,0 +1,55 @@
+"""The key to the model API: it goes into a request's headers and nowhere else."""
+
+from typing import NoReturn
+
+
+class Secret:
+    """A string that is not shown by `repr`, `str`, f-strings or tracebacks, nor pickled."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A secret does not leave its process.")
+
+
+class Credential:
+    """How the gateway identifies itself to the model API."""
+
+    __slots__ = ("_header", "_prefix", "_secret")
+
+    def __init__(self, *, header: str, prefix: str, secret: Secret) -> None:
+        self._header = header
+        self._prefix = prefix
+        self._secret = secret
+
+    @classmethod
+    def api_key(cls, key: str) -> "Credential":
+        """Sent as `x-api-key`."""
+        return cls(header="x-api-key", prefix="", secret=Secret(key))
+
+    @classmethod
+    def auth_token(cls, token: str) -> "Credential":
+        """Sent as `authorization: Bearer …`."""
+        return cls(header="authorization", prefix="Bearer ", secret=Secret(token))
+
+    def headers(self) -> dict[str, str]:
+        """Make them for one request; keep them nowhere."""
+        return {self._header: self._prefix + self._secret.reveal()}
+
+    def __repr__(self) -> str:
+        return f"Credential({self._header})"

@@ -1,0 +1,70 @@
+"""The gateway as the rest of Casemate sees it: slots that are opened, admitted and closed."""
+
+import asyncio
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from orchestrator.gateway.credential import Credential
+from orchestrator.gateway.limits import BodyBudget, SlotLimits
+from orchestrator.gateway.model_proxy import ModelProxy
+from orchestrator.gateway.notices import GatewayWatcher, Notices
+from orchestrator.gateway.settings import GatewaySettings
+from orchestrator.gateway.slot import Admission, Slot
+from orchestrator.gateway.upstream import Upstream
+from orchestrator.protocol.ids import SessionId, SlotId
+
+_log = structlog.get_logger(__name__)
+
+
+class Gateway:
+    """Who is calling is known from the socket that was called, never from what was said there.
+
+    An async context manager; leaving it closes what slots are left.
+    """
+
+    def __init__(
+        self, settings: GatewaySettings, *, credential: Credential, watcher: GatewayWatcher
+    ) -> None:
+        self._settings = settings
+        self._watcher = watcher
+        self._upstream = Upstream(settings)
+        self._proxy = ModelProxy(settings, credential=credential, upstream=self._upstream)
+        self._bodies = BodyBudget(settings.total_body_bytes)
+        self._slots: dict[SlotId, Slot] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._upstream.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await asyncio.gather(*(self.close(slot_id) for slot_id in list(self._slots)))
+        await self._upstream.__aexit__(kind, error, trace)
+
+    async def open(self, slot_id: SlotId, socket_path: Path) -> None:
+        """Listen on the slot's socket and refuse everything. Raises OSError."""
+        if slot_id in self._slots:
+            raise RuntimeError("The slot is open already.")
+        slot = Slot(slot_id, limits=SlotLimits(self._settings, common=self._bodies))
+        await slot.listen(socket_path, lambda request: self._proxy.handle(slot, request))
+        self._slots[slot_id] = slot
+
+    def admit(self, slot_id: SlotId, *, session_id: SessionId, models: tuple[str, ...]) -> None:
+        """The slot was claimed: from now on its sandbox may use these models, on this session's
+        account. Raises KeyError for a slot that is not open, RuntimeError at the second time."""
+        notices = Notices(session_id, self._watcher, repeat_silence=self._settings.repeat_silence)
+        self._slots[slot_id].admit(Admission(session_id=session_id, models=models, notices=notices))
+        _log.info("gateway_slot.admitted", slot_id=slot_id, session_id=session_id)
+
+    async def close(self, slot_id: SlotId) -> None:
+        """Hang up on the slot's sandbox and on what it was waiting for. Idempotent."""
+        slot = self._slots.pop(slot_id, None)
+        if slot is not None:
+            await slot.close()

@@ -1,0 +1,51 @@
+"""Tells a session's people about upstream failures and usage, each failure once."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from orchestrator.protocol.events import UpstreamFailed, UsageMetered
+from orchestrator.protocol.ids import SessionId
+
+
+class GatewayWatcher(Protocol):
+    """Who hears what the gateway sees. Called in the event loop; must not block."""
+
+    def metered(self, session_id: SessionId, event: UsageMetered) -> None: ...
+    def upstream_failed(self, session_id: SessionId, event: UpstreamFailed) -> None: ...
+
+
+class Notices:
+    """Of one session. The agent tries a failed request again and again: that is one failure."""
+
+    def __init__(
+        self,
+        session_id: SessionId,
+        watcher: GatewayWatcher,
+        *,
+        repeat_silence: float,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session_id = session_id
+        self._watcher = watcher
+        self._repeat_silence = repeat_silence
+        self._now = now
+        self._last: tuple[str, float] | None = None
+
+    def metered(self, event: UsageMetered) -> None:
+        self._watcher.metered(self._session_id, event)
+
+    def failed(self, event: UpstreamFailed) -> None:
+        now = self._now()
+        repeated = (
+            self._last is not None
+            and self._last[0] == event.tag
+            and now - self._last[1] < self._repeat_silence
+        )
+        self._last = (event.tag, now)
+        if not repeated:
+            self._watcher.upstream_failed(self._session_id, event)
+
+    def succeeded(self) -> None:
+        """The next failure is a new one."""
+        self._last = None

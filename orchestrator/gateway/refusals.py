@@ -1,0 +1,60 @@
+"""How the gateway says no, in the model API's own words, so that the CLI can show why. Pure.
+
+    Refused        status, kind (the API's `error.type`), sentence; retry_after in seconds or None
+
+Each kind of refusal is a function below; nothing of the sandbox's content is repeated in one.
+"""
+
+import msgspec
+
+
+class Refused(Exception):
+    """A request that was not, or not completely, passed on."""
+
+    def __init__(
+        self, status: int, kind: str, sentence: str, *, retry_after: int | None = None
+    ) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.kind = kind
+        self.sentence = sentence
+        self.retry_after = retry_after
+
+
+def error_body(kind: str, sentence: str) -> bytes:
+    """The model API's error shape."""
+    return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": sentence}})
+
+
+def invalid(sentence: str) -> Refused:
+    return Refused(400, "invalid_request_error", f"Casemate: {sentence}")
+
+
+def forbidden(sentence: str) -> Refused:
+    return Refused(403, "permission_error", f"Casemate: {sentence}")
+
+
+def not_admitted() -> Refused:
+    return forbidden("this sandbox belongs to no session yet.")
+
+
+def unknown_path() -> Refused:
+    return forbidden("the gateway passes on messages, token counts and the list of models only.")
+
+
+def wrong_method() -> Refused:
+    return Refused(405, "invalid_request_error", "Casemate: that method is not allowed here.")
+
+
+def too_large(limit: int) -> Refused:
+    return Refused(
+        413, "request_too_large", f"Casemate: the request is larger than {limit >> 20} MiB."
+    )
+
+
+def too_slow() -> Refused:
+    return Refused(408, "timeout_error", "Casemate: the request's body did not arrive in time.")
+
+
+def too_many(sentence: str, *, retry_after: int) -> Refused:
+    return Refused(429, "rate_limit_error", f"Casemate: {sentence}", retry_after=retry_after)

@@ -1,0 +1,59 @@
+"""What an operator may set about the gateway."""
+
+import msgspec
+
+MIB = 1 << 20
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The key is no setting of this struct: see `credential`."""
+
+    upstream_url: str = "https://api.anthropic.com"
+    """Where the model API is: scheme, host and port, and a path before `/v1` if it has one."""
+
+    upstream_proxy: str = ""
+    """An HTTP proxy towards the upstream, as a URL; empty for none. The environment's `*_PROXY` are
+    ignored, so that no stray variable decides where the key goes."""
+
+    upstream_ca_file: str = ""
+    """PEM file of certificate authorities to trust instead of the system's, as companies have."""
+
+    connect_timeout: float = 10.0
+    """Seconds to reach the upstream, DNS and TLS included."""
+
+    silence_timeout: float = 300.0
+    """Seconds without a byte from the upstream before the request is given up. The real API pings a
+    stream often; without streaming a long answer is silent until it is complete."""
+
+    body_timeout: float = 60.0
+    """Seconds that a sandbox has to send its request's body."""
+
+    write_timeout: float = 300.0
+    """Seconds that a sandbox may leave a piece of its answer unread. A frozen one reads nothing."""
+
+    max_body_bytes: int = 32 * MIB
+    """The model API's own limit."""
+
+    slot_body_bytes: int = 64 * MIB
+    """Bodies of one slot that may be held at once."""
+
+    total_body_bytes: int = 512 * MIB
+    """Large bodies of all slots together, so that many sandboxes cannot fill the memory."""
+
+    max_connections: int = 64
+    """Connections that one slot may hold open: each costs the server a file descriptor."""
+
+    max_concurrency: int = 12
+    """Requests that one slot may have under way: the CLI's subagents run side by side."""
+
+    requests_per_minute: int = 240
+    """Of one slot, on average; what is more gets a 429."""
+
+    burst: int = 40
+    """Requests that one slot may send at once before `requests_per_minute` counts."""
+
+    max_tokens: int = 128_000
+    """The most that one answer may be allowed. The CLI itself asks for 128,000 with some models."""
+
+    repeat_silence: float = 5.0
+    """Seconds in which the same failure is told to a session's people once."""

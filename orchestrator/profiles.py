@@ -1,0 +1,63 @@
+"""Profiles from the operator's TOML file, or the one that is always there."""
+
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.protocol.agent import AgentSetup
+from orchestrator.protocol.ids import ProfileName
+from orchestrator.sessions.errors import UnknownProfile
+from orchestrator.sessions.profiles import Profile
+
+MAX_FILE_BYTES = 1 << 20
+
+
+class BadProfiles(ValueError):
+    """The file cannot be used; the message says where and why."""
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    profile: list[Profile]
+
+
+class Catalogue:
+    """The profiles by name, in the file's order. The first one is the one for who picks none."""
+
+    def __init__(self, profiles: list[Profile]) -> None:
+        self._profiles = {profile.name: profile for profile in profiles}
+
+    def profile(self, name: ProfileName) -> Profile:
+        """Raises UnknownProfile."""
+        try:
+            return self._profiles[name]
+        except KeyError as error:
+            raise UnknownProfile from error
+
+    def profiles(self) -> list[Profile]:
+        return list(self._profiles.values())
+
+
+def load_catalogue(path: Path | None, *, model: str) -> Catalogue:
+    """Raises BadProfiles. Without a path: the profile `default`, with this model."""
+    if path is None:
+        return Catalogue([default_profile(model)])
+    try:
+        text = path.read_bytes()
+        profiles = msgspec.toml.decode(text[:MAX_FILE_BYTES], type=_File).profile
+    except OSError as error:
+        raise BadProfiles(f"{path} cannot be read: {error.strerror}.") from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise BadProfiles(f"{path}: {error}.") from error
+    names = [profile.name for profile in profiles]
+    if not names or len(set(names)) != len(names):
+        raise BadProfiles(f"{path}: there must be at least one profile, and no name twice.")
+    return Catalogue(profiles)
+
+
+def default_profile(model: str) -> Profile:
+    return Profile(
+        name=ProfileName("default"),
+        title="Claude Code",
+        description="A private sandbox with Python, git and ripgrep. Nothing runs unasked.",
+        agent=AgentSetup(model=model),
+    )

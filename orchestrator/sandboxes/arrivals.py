@@ -1,0 +1,89 @@
+"""What comes over a link is checked here before anyone else sees it: order, size and pace. Pure."""
+
+import msgspec
+
+from orchestrator.protocol.link import MAX_EVENT_BYTES, Numbered
+from orchestrator.sandboxes.errors import LinkViolated
+from orchestrator.sandboxes.settings import LinkSettings
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """One event, in order and for the first time; its body is not decoded yet."""
+
+    n: int
+    body: bytes
+
+
+class Arrivals:
+    """Follows the numbers of one sandbox's events, across the connections of its link.
+
+    On one connection numbers rise; a new connection may begin again with what was not acknowledged.
+    A number that is missing can never come any more, so it ends the link.
+    """
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._on_this_connection = 0
+
+    @property
+    def received(self) -> int:
+        return self._received
+
+    def connected(self) -> None:
+        self._on_this_connection = 0
+
+    def accept(self, items: list[Numbered]) -> list[Arrival]:
+        """Those that are new. Raises LinkViolated."""
+        return [arrival for item in items if (arrival := self._accept(item)) is not None]
+
+    def _accept(self, item: Numbered) -> Arrival | None:
+        if item.n <= self._on_this_connection:
+            raise LinkViolated(
+                "The sandbox sent its events out of order and was cut off.", tag="link_disorder"
+            )
+        if item.n > self._received + 1:
+            raise LinkViolated(
+                "Events of the sandbox are missing, so it was cut off.", tag="link_gap"
+            )
+        body = bytes(item.body)
+        if len(body) > MAX_EVENT_BYTES:
+            raise LinkViolated(
+                "The sandbox sent an event that is too long and was cut off.", tag="link_oversize"
+            )
+        self._on_this_connection = item.n
+        if item.n <= self._received:
+            return None
+        self._received = item.n
+        return Arrival(item.n, body)
+
+
+class Pace:
+    """A token bucket of one second for events and one for bytes.
+
+    Whoever is too fast is read more slowly; who stays too fast without a break is a flood.
+    """
+
+    def __init__(self, settings: LinkSettings) -> None:
+        self._settings = settings
+        self._clear_at = 0.0
+        self._slowed_since: float | None = None
+
+    def charge(self, *, events: int, size: int, now: float) -> float:
+        """Seconds to wait before reading on. `now` is monotonic. Raises LinkViolated."""
+        cost = max(
+            events / self._settings.events_per_second, size / self._settings.bytes_per_second
+        )
+        if self._clear_at <= now:
+            self._slowed_since = None
+        self._clear_at = max(self._clear_at, now) + cost
+        ahead = self._clear_at - now - 1.0
+        if ahead <= 0:
+            return 0.0
+        if self._slowed_since is None:
+            self._slowed_since = now
+        if now - self._slowed_since > self._settings.flood_limit:
+            raise LinkViolated(
+                "The sandbox sent far too much for far too long and was cut off.",
+                tag="link_flooded",
+            )
+        return ahead

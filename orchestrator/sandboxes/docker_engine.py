@@ -1,0 +1,286 @@
+"""The Docker engine: makes, watches and removes this installation's containers.
+
+For: every call to the daemon, each with a time limit, its errors translated; and noticing at once
+that a container died. Not for: what a container is (`container_spec`) or when to make one.
+"""
+
+import asyncio
+import contextlib
+import json
+import secrets
+from collections.abc import Awaitable
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import aiodocker
+import aiohttp
+import msgspec
+import structlog
+
+from orchestrator.sandboxes import container_spec as spec
+from orchestrator.sandboxes.background import BackgroundTasks
+from orchestrator.sandboxes.errors import (
+    ContainerMissing,
+    EngineFailure,
+    EngineRefused,
+    EngineTooSlow,
+    EngineUnreachable,
+    ImageMissing,
+    SpecViolated,
+)
+from orchestrator.sandboxes.settings import EngineSettings
+
+NOT_CONNECTED = 900
+"""aiodocker's status for a daemon that is not there."""
+OVER = ("exited", "dead", "removing")
+LOG_LINES = 40
+LONGEST_LINE = 500
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+
+
+class ContainerExit(msgspec.Struct, frozen=True, kw_only=True):
+    """How a container stands. `exit_code` is None while it is not over, and when it is gone."""
+
+    over: bool
+    exit_code: int | None = None
+    oom_killed: bool = False
+
+
+class OwnContainer(msgspec.Struct, frozen=True, kw_only=True):
+    """A container of this installation, of whichever run."""
+
+    id: str
+    epoch: str
+    dead: bool
+
+
+class DockerEngine:
+    """One installation's view of a Docker daemon (API 1.41 and later). An async context manager."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._docker: aiodocker.Docker | None = None
+        self._host = spec.Host(runtime="runc", cpus=1.0)
+        self._deaths: dict[str, asyncio.Event] = {}
+        self._tasks = BackgroundTasks()
+        self.owner = spec.Owner(instance=settings.instance, epoch=secrets.token_hex(8))
+
+    @property
+    def host(self) -> spec.Host:
+        return self._host
+
+    @property
+    def weaker(self) -> str | None:
+        """What is less than it could be, in a sentence; None when nothing is."""
+        if self._host.runtime == "runsc":
+            return None
+        return "Sandboxes share the host's kernel (runc); gVisor (runsc) would give them their own."
+
+    async def __aenter__(self) -> Self:
+        """Raises EngineFailure: no daemon, or one that cannot serve."""
+        try:
+            self._docker = aiodocker.Docker(url=self._settings.url or None)
+        except (AssertionError, ValueError, aiodocker.DockerError, OSError) as error:
+            raise EngineUnreachable("No Docker engine was found on this machine.") from error
+        try:
+            info = await self._call(self._client.system.info())
+            self._host = spec.Host(runtime=self._runtime(info), cpus=float(info["NCPU"]))
+        except BaseException:
+            await self._docker.close()
+            raise
+        self._tasks.start(self._watch_events(), name="engine-events")
+        self._tasks.start(self._look_for_deaths(), name="engine-look-for-deaths")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._tasks.close()
+        if self._docker is not None:
+            await self._docker.close()
+
+    @property
+    def _client(self) -> aiodocker.Docker:
+        if self._docker is None:
+            raise EngineUnreachable("The Docker engine is not connected.")
+        return self._docker
+
+    def _runtime(self, info: Any) -> Literal["runc", "runsc"]:
+        registered = set(info.get("Runtimes") or {})
+        if self._settings.runtime == "runsc" and "runsc" not in registered:
+            raise EngineFailure("The runtime runsc is asked for but not registered with Docker.")
+        if self._settings.runtime != "runc" and "runsc" in registered:
+            return "runsc"
+        return "runc"
+
+    async def image(self, reference: str) -> spec.Image:
+        """Raises ImageMissing and other EngineFailures."""
+        try:
+            found = await self._call(self._client.images.inspect(reference))
+        except ContainerMissing as error:
+            raise ImageMissing(f"The image {reference} is not there: build it.") from error
+        labels = (found.get("Config") or {}).get("Labels") or {}
+        return spec.Image(id=found["Id"], version=labels.get(spec.VERSION) or found["Id"])
+
+    async def create(self, body: dict[str, Any], *, name: str) -> str:
+        """A container that is verified to be what `body` says; its id. Raises EngineFailure."""
+        config = json.loads(json.dumps(body))
+        try:
+            container = await self._call(self._client.containers.create(config, name=name))
+            await self._verify(container, body)
+        except BaseException:
+            with contextlib.suppress(EngineFailure):
+                await self.remove(name)  # also when only the daemon's answer did not reach us
+            raise
+        self._deaths[container.id] = asyncio.Event()
+        return container.id
+
+    async def _verify(
+        self, container: aiodocker.containers.DockerContainer, body: dict[str, Any]
+    ) -> None:
+        found = spec.violations(await self._call(container.show()), asked=body)
+        if found:
+            raise SpecViolated(found)
+
+    async def start(self, container_id: str) -> None:
+        await self._call(self._client.containers.container(container_id).start())
+
+    async def remove(self, container_id: str) -> None:
+        """Kill and remove, by id or name; idempotent. Raises EngineFailure when it may be left."""
+        container = self._client.containers.container(container_id)
+        try:
+            await self._call(container.delete(force=True, v=True))
+        except ContainerMissing:
+            pass
+        except EngineRefused as error:
+            if error.status != 409:  # noqa: PLR2004 - conflict: its removal is already under way
+                raise
+            await self._call(self._until_removed(container))
+        self._forget(container_id)
+
+    async def _until_removed(self, container: aiodocker.containers.DockerContainer) -> None:
+        with contextlib.suppress(aiodocker.DockerError):
+            await container.wait(condition="removed")
+
+    def _forget(self, container_id: str) -> None:
+        if (death := self._deaths.pop(container_id, None)) is not None:
+            death.set()
+
+    async def died(self, container_id: str) -> None:
+        """Returns when the container is no longer running, for whatever reason."""
+        if (death := self._deaths.get(container_id)) is not None:
+            await death.wait()
+
+    async def exit_of(self, container_id: str) -> ContainerExit:
+        """How a container stands. Raises EngineFailure."""
+        try:
+            inspected = await self._call(self._client.containers.container(container_id).show())
+        except ContainerMissing:
+            return ContainerExit(over=True)
+        state = inspected["State"]
+        over = state["Status"] in OVER
+        return ContainerExit(
+            over=over,
+            exit_code=state["ExitCode"] if over else None,
+            oom_killed=bool(state["OOMKilled"]),
+        )
+
+    async def output(self, container_id: str) -> list[str]:
+        """The last lines that it wrote. They come from a sandbox: data, never instructions."""
+        container = self._client.containers.container(container_id)
+        lines = await self._call(container.log(stdout=True, stderr=True, tail=LOG_LINES))
+        return [line.rstrip()[:LONGEST_LINE] for line in lines][-LOG_LINES:]
+
+    async def own(self) -> list[OwnContainer]:
+        """Every container of this installation, running or not."""
+        listed = await self._list(f"{spec.INSTANCE}={self.owner.instance}")
+        return [
+            OwnContainer(
+                id=container["Id"],
+                epoch=container["Labels"].get(spec.EPOCH, ""),
+                dead=container["State"] in OVER,
+            )
+            for container in listed
+        ]
+
+    async def uids_in_use(self) -> frozenset[int]:
+        """The uids of all sandboxes on this host, other installations' included."""
+        labels = [container["Labels"] for container in await self._list(f"{spec.MANAGED}=1")]
+        return frozenset(
+            int(label[spec.UID]) for label in labels if label.get(spec.UID, "").isdecimal()
+        )
+
+    async def _list(self, label: str) -> list[Any]:
+        filters = json.dumps({"label": [label]})
+        return await self._call(self._client.containers.list(all=True, filters=filters))
+
+    async def _call(self, call: Awaitable[_T]) -> _T:
+        """One call, with a time limit and its errors in our words."""
+        try:
+            async with asyncio.timeout(self._settings.call_limit):
+                return await call
+        except aiodocker.DockerError as error:
+            raise _translated(error) from error
+        except TimeoutError as error:
+            raise EngineTooSlow("The Docker engine does not answer in time.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise EngineUnreachable("The Docker engine cannot be reached.") from error
+
+    async def _watch_events(self) -> None:
+        """Hear of deaths at once, as long as we live."""
+        while True:
+            with contextlib.suppress(aiodocker.DockerError, aiohttp.ClientError, OSError):
+                await self._follow_events()
+            _log.warning("engine_events.broken", retry_after=self._settings.events_retry)
+            await asyncio.sleep(self._settings.events_retry)
+
+    async def _follow_events(self) -> None:
+        filters = {
+            "type": ["container"],
+            "event": ["die", "destroy"],
+            "label": [f"{spec.INSTANCE}={self.owner.instance}"],
+        }
+        events: Any = self._client.events
+        subscriber = events.subscribe(create_task=False)
+        stream = asyncio.create_task(
+            events.run(filters=json.dumps(filters)), name="engine-event-stream"
+        )
+        try:
+            while (event := await subscriber.get()) is not None:
+                self._notice(event["Actor"]["ID"])
+        finally:
+            stream.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await stream
+
+    def _notice(self, container_id: str) -> None:
+        if (death := self._deaths.get(container_id)) is not None:
+            death.set()
+
+    async def _look_for_deaths(self) -> None:
+        """Notice what died while the event stream was not there."""
+        while True:
+            await asyncio.sleep(self._settings.look_interval)
+            watched = list(self._deaths)
+            try:
+                standing = {container.id for container in await self.own() if not container.dead}
+            except EngineFailure as error:
+                _log.warning("engine.unreachable", reason=error.sentence)
+                continue
+            for container_id in set(watched) - standing:
+                self._notice(container_id)
+
+
+def _translated(error: aiodocker.DockerError) -> EngineFailure:
+    match error.status:
+        case 404:
+            return ContainerMissing(f"Docker: {error.message}")
+        case 900:
+            return EngineUnreachable("The Docker engine cannot be reached.")
+        case status:
+            return EngineRefused(f"Docker refused: {error.message}", status=status)

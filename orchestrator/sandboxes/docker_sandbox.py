@@ -1,0 +1,219 @@
+"""One sandbox, from its start to its end: container, slot, link and gateway door together.
+
+For: noticing that any of them is gone, saying why, and taking the others away with it. Not for:
+making or claiming one (`launcher`, `pool`).
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import structlog
+
+from orchestrator.protocol.chat import Ending
+from orchestrator.protocol.commands import SandboxCommand
+from orchestrator.protocol.events import AgentDied
+from orchestrator.protocol.ids import SandboxId, SessionId
+from orchestrator.sandboxes.background import BackgroundTasks
+from orchestrator.sandboxes.docker_engine import ContainerExit
+from orchestrator.sandboxes.errors import EngineFailure, SandboxFailure
+from orchestrator.sandboxes.exit_reasons import Evidence, ending
+from orchestrator.sandboxes.ports import GatewayDoor, PoolObserver
+from orchestrator.sandboxes.settings import PoolSettings
+from orchestrator.sandboxes.shim_link import ShimLink
+from orchestrator.sandboxes.sizing import backoff
+from orchestrator.sandboxes.slots import Slot, Slots
+from orchestrator.sessions.ports import ReceivedEvent
+from orchestrator.sessions.profiles import Profile
+
+LAST_WORDS_LIMIT = 1.0
+"""Seconds for what a dead sandbox had still sent."""
+EXIT_LIMIT = 0.5
+"""Seconds for Docker to see the death of a container whose link broke."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Containers(Protocol):
+    """What of the engine a sandbox needs."""
+
+    async def died(self, container_id: str) -> None: ...
+    async def exit_of(self, container_id: str) -> ContainerExit: ...
+    async def remove(self, container_id: str) -> None: ...
+
+
+class DockerSandbox:
+    """A `Member` of a pool, then a session's `Sandbox`. Made by the launcher; `run` starts it."""
+
+    def __init__(
+        self,
+        sandbox_id: SandboxId,
+        *,
+        profile: Profile,
+        version: str,
+        slot: Slot,
+        link: ShimLink,
+        slots: Slots,
+        containers: Containers,
+        door: GatewayDoor,
+        observer: PoolObserver,
+        settings: PoolSettings,
+    ) -> None:
+        self.id = sandbox_id
+        self.profile = profile
+        self.version = version
+        self.link = link
+        self.slot = slot
+        self._slots = slots
+        self._containers = containers
+        self._container: str | None = None
+        self._door = door
+        self._observer = observer
+        self._settings = settings
+        self._tasks = BackgroundTasks()
+        self._ending: Ending | None = None
+        self._ended = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._destruction: asyncio.Task[None] | None = None
+        self._log = _log.bind(sandbox=sandbox_id, profile=profile.name)
+
+    @property
+    def memory_limit(self) -> int:
+        return self.profile.resources.memory
+
+    @property
+    def memory_usage(self) -> int:
+        return self.link.memory.usage if self.link.memory is not None else 0
+
+    @property
+    def ending(self) -> Ending | None:
+        return self._ending
+
+    @property
+    def alive(self) -> bool:
+        return self._ending is None and self._destruction is None and self.link.alive
+
+    def contain(self, container_id: str) -> None:
+        """This is its container; if it dies, so does the sandbox."""
+        self._container = container_id
+
+    def run(self) -> None:
+        """It is ready: from now on its death is noticed."""
+        self._tasks.start(self._watch(), name=f"sandbox-{self.id}")
+
+    def assign(self, session: SessionId) -> None:
+        """Nothing is written to disk here: this is the way of every claim."""
+        self._door.admit(self.slot.id, session_id=session, models=self.profile.models)
+        self.link.claim()
+        self._log = self._log.bind(session=session)
+
+    async def send(self, command: SandboxCommand) -> None:
+        self.link.send(command)
+
+    async def events(self) -> AsyncIterator[list[ReceivedEvent]]:
+        async for batch in self.link.events():
+            yield batch
+            if any(isinstance(received.event, AgentDied) for received in batch):
+                break
+        await self._ended.wait()
+
+    def acknowledge(self, n: int) -> None:
+        self.link.acknowledge(n)
+
+    async def gone(self) -> None:
+        await self._gone.wait()
+
+    async def destroy(self) -> None:
+        """Idempotent. Returns when container and slot are gone, or after the settings' limit."""
+        if self._ending is None:
+            self._end(ending(Evidence(destroyed=True)))
+        try:
+            async with asyncio.timeout(self._settings.destroy_limit):
+                await asyncio.shield(self._begin_destruction())
+        except TimeoutError:
+            self._log.error("sandbox.destroy_delayed", limit=self._settings.destroy_limit)
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Wait for whatever ends it first, say what it was, and take the rest away."""
+        assert self._container is not None
+        died = asyncio.create_task(self._containers.died(self._container), name="container-died")
+        over = asyncio.create_task(self.link.over(), name="link-over")
+        try:
+            await asyncio.wait((died, over), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            died.cancel()
+            over.cancel()
+        if self.link.violation is None:
+            await self.link.drained(limit=LAST_WORDS_LIMIT)
+        if self._ending is None:
+            self._end(ending(await self._evidence(self._container)))
+        self._begin_destruction()
+
+    async def _evidence(self, container_id: str) -> Evidence:
+        state = await self._exit(container_id)
+        memory = self.link.memory
+        return Evidence(
+            violation=self.link.violation,
+            agent_died=self.link.agent_died,
+            oom_kills=memory.oom_kills if memory is not None else 0,
+            oom_killed=state.oom_killed,
+            exited=state.over,
+            exit_code=state.exit_code,
+        )
+
+    async def _exit(self, container_id: str) -> ContainerExit:
+        """How the container ended, if it did: an agent may be dead while its container lives."""
+        try:
+            async with asyncio.timeout(EXIT_LIMIT):
+                await self._containers.died(container_id)
+        except TimeoutError:
+            pass
+        try:
+            return await self._containers.exit_of(container_id)
+        except EngineFailure as error:
+            self._log.warning("sandbox.exit_unknown", reason=error.sentence)
+            return ContainerExit(over=False)
+
+    def _end(self, why: Ending) -> None:
+        self._ending = why
+        self._ended.set()
+        self._log.info("sandbox.ended", tag=why.tag, sentence=why.sentence)
+
+    def _begin_destruction(self) -> asyncio.Task[None]:
+        if self._destruction is None:
+            self._destruction = asyncio.create_task(
+                self._destroy(), name=f"sandbox-destruction-{self.id}"
+            )
+        return self._destruction
+
+    async def _destroy(self) -> None:
+        """Tries until it is gone: what is left behind would cost memory and hide a sandbox."""
+        began, failures = time.monotonic(), 0
+        closing = (self.link.close(), self._door.close(self.slot.id))
+        removed, *closed = await asyncio.gather(self._remove(), *closing, return_exceptions=True)
+        for error in closed:
+            if isinstance(error, BaseException):
+                self._log.error("sandbox.close_failed", exc_info=error)
+        while removed is not True:
+            failures += 1
+            await asyncio.sleep(backoff(failures, first=0.2, most=10.0))
+            removed = await self._remove()
+        await self._tasks.close()
+        self._gone.set()
+        seconds = time.monotonic() - began
+        reason = self._ending.tag if self._ending is not None else "unknown"
+        self._observer.sandbox_ended(self.profile.name, reason=reason)
+        self._log.info("sandbox.destroyed", seconds=round(seconds, 3))
+
+    async def _remove(self) -> bool:
+        try:
+            if self._container is not None:
+                await self._containers.remove(self._container)
+            self._slots.remove(self.slot.id)
+        except SandboxFailure as error:
+            self._log.warning("sandbox.destroy_failed", reason=error.sentence)
+            return False
+        return True

@@ -1,0 +1,72 @@
+"""Why a sandbox ended: from what is known to a tag and a sentence for a person. Pure.
+
+The order of the rules is the order of certainty: what we did ourselves, what the sandbox did to the
+link, what the kernel did, what the agent said, and only then what Docker tells of the exit.
+"""
+
+import msgspec
+
+from orchestrator.protocol.chat import Ending
+from orchestrator.protocol.events import AgentDied
+from orchestrator.sandboxes.errors import LinkViolated
+
+KILLED = 137
+"""128 + SIGKILL, as Docker reports it."""
+SIGKILLED = -9
+"""The same, as Python reports it of a child."""
+LONGEST_DETAIL = 300
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a sandbox that is of no more use."""
+
+    destroyed: bool = False
+    """We gave it up ourselves."""
+    violation: LinkViolated | None = None
+    agent_died: AgentDied | None = None
+    oom_kills: int = 0
+    """As the shim last read it from its cgroup."""
+    oom_killed: bool = False
+    """Docker's flag; it stays false while the main process lives."""
+    exited: bool = False
+    exit_code: int | None = None
+
+
+def ending(evidence: Evidence) -> Ending:
+    """One tag of: destroyed, link_*, out_of_memory, agent_died, killed, exited, link_lost."""
+    if evidence.destroyed:
+        return Ending(tag="destroyed", sentence="The sandbox was given up.")
+    if evidence.violation is not None:
+        return Ending(tag=evidence.violation.tag, sentence=evidence.violation.sentence)
+    if _ran_out_of_memory(evidence):
+        return Ending(
+            tag="out_of_memory",
+            sentence="The sandbox needed more memory than its profile allows and was stopped.",
+        )
+    if evidence.agent_died is not None:
+        return _agent_died(evidence.agent_died)
+    if evidence.exited:
+        return _exited(evidence.exit_code)
+    return Ending(tag="link_lost", sentence="The sandbox no longer answers.")
+
+
+def _ran_out_of_memory(evidence: Evidence) -> bool:
+    died_by_kill = evidence.exit_code == KILLED or (
+        evidence.agent_died is not None and evidence.agent_died.exit_code == SIGKILLED
+    )
+    return evidence.oom_killed or (died_by_kill and evidence.oom_kills > 0)
+
+
+def _agent_died(event: AgentDied) -> Ending:
+    if event.exit_code == SIGKILLED:
+        return Ending(tag="agent_died", sentence="Claude's process in the sandbox was killed.")
+    detail = event.text[:LONGEST_DETAIL].strip().rstrip(".")
+    said = f": {detail}" if detail else ""
+    return Ending(tag="agent_died", sentence=f"Claude's process in the sandbox ended{said}.")
+
+
+def _exited(code: int | None) -> Ending:
+    if code == KILLED:
+        return Ending(tag="killed", sentence="The sandbox was killed from outside.")
+    told = "" if code is None else f" with code {code}"
+    return Ending(tag="exited", sentence=f"The sandbox stopped by itself{told}.")

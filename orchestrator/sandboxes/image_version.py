@@ -1,0 +1,69 @@
+"""What goes into the sandbox image, and the digest that says whether a built one still has it.
+
+Pure but for reading the sources. The digest is the image's label `casemate.version`: a sandbox of
+another digest is replaced, and `casemate up` builds again when it differs.
+"""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+VERSION_LABEL = "casemate.version"
+REPOSITORY = Path(__file__).parents[2]
+
+SYSTEM_PACKAGES = ("ca-certificates", "curl", "git", "jq", "python3", "python3-pip-whl", "ripgrep")
+COMPILER_PACKAGES = ("gcc", "libc6-dev", "make")
+
+
+class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may choose about the image's content."""
+
+    compiler: bool = False
+    """Add a C compiler and make (about 170 MB)."""
+    extra_ca: tuple[Path, ...] = ()
+    """PEM files that sandboxes shall trust for good."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return SYSTEM_PACKAGES + (COMPILER_PACKAGES if self.compiler else ())
+
+
+def image_files(repository: Path = REPOSITORY) -> dict[str, bytes]:
+    """The project's files that go into the image, by their path in the build context."""
+    image = repository / "sandbox-image"
+    package = repository / "orchestrator"
+    files = {
+        "Dockerfile": image / "Dockerfile",
+        "tidy.sh": image / "tidy.sh",
+        "managed-settings.json": image / "managed-settings.json",
+        "requirements.txt": repository / "requirements" / "sandbox.txt",
+        "code/orchestrator/__init__.py": package / "__init__.py",
+    }
+    files |= {f"code/shim/{path.name}": path for path in (image / "shim").glob("*.py")}
+    files |= {
+        f"code/orchestrator/protocol/{path.name}": path
+        for path in (package / "protocol").glob("*.py")
+    }
+    return {name: files[name].read_bytes() for name in sorted(files)}
+
+
+def current_version(options: ImageOptions, *, repository: Path = REPOSITORY) -> str:
+    """The digest (32 hex digits) of everything that an image built now would hold.
+
+    The base is not part of it: it is the same Debian release wherever it comes from.
+    """
+    digest = hashlib.sha256()
+    for name, content in image_files(repository).items():
+        _add(digest, name.encode())
+        _add(digest, content)
+    _add(digest, " ".join(options.packages).encode())
+    for certificate in options.extra_ca:
+        _add(digest, certificate.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _add(digest: "hashlib._Hash", part: bytes) -> None:
+    """Length first, so that no two lists of parts look the same."""
+    digest.update(len(part).to_bytes(8, "big"))
+    digest.update(part)

@@ -1,0 +1,104 @@
+"""How sandboxes are made, kept ready and listened to: one frozen struct per concern."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+MIB = 1 << 20
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The Docker engine."""
+
+    url: str = ""
+    """Where the daemon listens (`unix:///…`). Empty: found as the docker command finds it."""
+    runtime: Literal["auto", "runc", "runsc"] = "auto"
+    """What runs containers. `auto` takes gVisor's runsc where the daemon has it registered."""
+    instance: str = "default"
+    """Names this installation on its Docker host: only containers with this label are ours."""
+    call_limit: float = 20.0
+    """Seconds for one call. Twenty containers at once on two cores stay under ten."""
+    events_retry: float = 1.0
+    """Seconds before the engine's event stream is opened again after it broke."""
+    look_interval: float = 5.0
+    """Seconds between looks for containers that died while the event stream was not there."""
+
+
+class SlotSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The directories in which sandboxes meet the control plane."""
+
+    root: Path = Path("/run/casemate/slots")
+    """Holds one directory per sandbox. Short, because a socket's path may have 107 bytes; and on a
+    tmpfs, because nothing in it survives its sandbox."""
+    first_uid: int = 20_000
+    """Sandboxes run with uids from here on: clear of people and of services."""
+    uids: int = 20_000
+    """How many. Each sandbox has one of its own, so that no kernel limit per user is shared."""
+
+
+class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a sandbox may say. A shim at work stays far below each of these."""
+
+    hello_limit: float = 5.0
+    """Seconds from a connection to its first frame."""
+    reconnect_limit: float = 5.0
+    """Seconds without a connection until a sandbox is given up."""
+    ping_interval: float = 20.0
+    """Seconds between pings. A dead peer shows at once on a unix socket; a hung one only so."""
+    ping_limit: float = 20.0
+    """Seconds for the answer, and for a peer to take what is sent to it."""
+    inbox_bytes: int = 8 * MIB
+    """Events that wait for their session; then the sandbox is no longer read from."""
+    inbox_events: int = 20_000
+    """The same, counted: many small events cost more than their bytes."""
+    events_per_second: int = 10_000
+    """Beyond this the sandbox is read more slowly. A busy turn makes a few hundred."""
+    bytes_per_second: int = 16 * MIB
+    """Beyond this the sandbox is read more slowly."""
+    flood_limit: float = 20.0
+    """Seconds of being slowed without a break, after which a sandbox is cut off."""
+    connections: int = 4
+    """Open sockets per slot. Anything in the sandbox can dial, and each costs a descriptor here."""
+    outbox_commands: int = 500
+    """Commands that the shim has not acknowledged; with more it is taken for hung."""
+
+
+class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How many sandboxes are kept ready. Each costs about 140 MiB and 1.5 s of CPU to make."""
+
+    minimum: int = 2
+    """Ready and unclaimed sandboxes of each profile, at first. Changed live by an admin."""
+    maximum: int = 6
+    """All sandboxes of each profile, claimed ones included, at first. Changed live."""
+    host_maximum: int = 60
+    """The ceiling for all profiles together, and the most that an admin may ask for."""
+    start_cap: int = 2
+    """Starts at once per profile: beyond two on two cores, only the wait for each grows."""
+    start_limit: float = 90.0
+    """Seconds from create to ready. The first start of all reads 380 MB and can take 20 s."""
+    max_age: float = 3600.0
+    """Seconds after which an unclaimed sandbox is replaced."""
+    wait_limit: float = 60.0
+    """Seconds that a claim waits before it fails with a time to try again."""
+    queue_bound: int = 200
+    """Claims that wait per profile; the next one fails at once."""
+    backoff_first: float = 1.0
+    """Seconds of rest after a start that failed; doubled with each further one."""
+    backoff_most: float = 60.0
+    """Seconds at which doubling ends."""
+    tick: float = 5.0
+    """Seconds between looks at ages and at the image's version, when nothing happens."""
+    destroy_limit: float = 15.0
+    """Seconds that anyone waits for a sandbox to be gone; it is tried again in the background."""
+    close_limit: float = 30.0
+    """Seconds for destroying every sandbox at shutdown."""
+
+
+class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """All of the above."""
+
+    engine: EngineSettings = EngineSettings()
+    slots: SlotSettings = SlotSettings()
+    link: LinkSettings = LinkSettings()
+    pool: PoolSettings = PoolSettings()

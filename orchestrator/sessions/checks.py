@@ -1,0 +1,48 @@
+"""Whether what a person sent fits what was asked. Pure; each raises the RuleBroken that says why
+not."""
+
+from collections.abc import Mapping
+
+from orchestrator.protocol.chat import MAX_PROMPT_BYTES
+from orchestrator.protocol.commands import PermissionDecision
+from orchestrator.protocol.events import PermissionRequested, QuestionAsked
+from orchestrator.sessions.errors import BadAnswer, ModelNotAllowed, PromptEmpty, PromptTooLarge
+from orchestrator.sessions.profiles import Profile
+
+
+def check_prompt(text: str) -> None:
+    if not text.strip():
+        raise PromptEmpty
+    if len(text) > MAX_PROMPT_BYTES or len(text.encode()) > MAX_PROMPT_BYTES:
+        raise PromptTooLarge
+
+
+def check_decision(decision: PermissionDecision, request: PermissionRequested) -> None:
+    allows = decision.choice in {"allow", "allow_always"}
+    if decision.updated_input is not None and not allows:
+        raise BadAnswer("A changed input goes with allowing, not with denying.")
+    if decision.reason and allows:
+        raise BadAnswer("A reason goes with denying, not with allowing.")
+    if not decision.suggestions:
+        return
+    if decision.choice != "allow_always":
+        raise BadAnswer("Suggestions go with allowing always.")
+    if any(not 0 <= index < len(request.suggestions) for index in decision.suggestions):
+        raise BadAnswer("There is no such suggestion.")
+
+
+def check_answers(answers: Mapping[str, str], asked: QuestionAsked) -> None:
+    """Every question has its answer and there is no other. An answer may be one that was not
+    offered."""
+    questions = {question.question for question in asked.questions}
+    if set(answers) - questions:
+        raise BadAnswer("One of the answers is to a question that was not asked.")
+    if any(not answers.get(question, "").strip() for question in questions):
+        raise BadAnswer("Every question needs an answer.")
+
+
+def check_model(model: str, profile: Profile) -> None:
+    for allowed in profile.models:
+        if model == allowed or (allowed.endswith("*") and model.startswith(allowed[:-1])):
+            return
+    raise ModelNotAllowed

@@ -1,0 +1,183 @@
+"""Log first, then the view, then the room: the one way in which something happens in a session.
+
+For: numbering events, appending the durable ones in one transaction, folding them and showing them.
+Whoever writes holds the conversation's turn: two writes never overlap.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from orchestrator.protocol.chat import SequencedEvent, SessionView, Snapshot, server_frame_codec
+from orchestrator.protocol.events import (
+    TRANSIENT,
+    Event,
+    PromptAccepted,
+    event_codec,
+)
+from orchestrator.protocol.ids import SessionId
+from orchestrator.sessions.errors import StorageFailed
+from orchestrator.sessions.limits import SessionLimits
+from orchestrator.sessions.open_blocks import OpenBlocks
+from orchestrator.sessions.ports import Clock, EventLog, LogEntry
+from orchestrator.sessions.room import Follower, Room, size_of
+from orchestrator.sessions.view import fold
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 50
+"""Events that a snapshot reads at once: a log of large events is not loaded whole."""
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """An event that is not numbered yet; `n` is the sandbox's own number."""
+
+    event: Event
+    n: int | None = None
+
+
+class Journal:
+    """`on_shown` is called with the view before and the events, once they are durable and shown."""
+
+    def __init__(
+        self,
+        view: SessionView,
+        *,
+        seq: int,
+        log: EventLog,
+        clock: Clock,
+        limits: SessionLimits,
+        on_shown: Callable[[SessionView, Sequence[Event]], None],
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._limits = limits
+        self._on_shown = on_shown
+        self._blocks = OpenBlocks(max_chars=limits.open_block_chars)
+        self.view = view
+        self.room = Room(view, seq=seq, limits=limits)
+
+    @property
+    def session(self) -> SessionId:
+        return self.view.id
+
+    @property
+    def has_open_blocks(self) -> bool:
+        return bool(self._blocks)
+
+    async def write(self, drafts: Sequence[Draft]) -> None:
+        """Make it happen. Transient events ahead of the first durable one are shown without
+        waiting.
+
+        Raises StorageFailed; what is durable among `drafts` then did not happen.
+        """
+        lead = next((i for i, draft in enumerate(drafts) if not is_transient(draft)), len(drafts))
+        self._show(drafts[:lead], self._numbered(drafts[:lead]))
+        rest = drafts[lead:]
+        if not rest:
+            return
+        numbered = self._numbered(rest)
+        pairs = zip(rest, numbered, strict=True)
+        await self._append([entry(d, n) for d, n in pairs if not is_transient(d)])
+        self._show(rest, numbered)
+
+    def show_unlogged(self, drafts: Sequence[Draft]) -> None:
+        """The last resort where the log refuses: at least those who look on are told."""
+        self._show(drafts, self._numbered(drafts))
+
+    def change(self, view: SessionView) -> None:
+        """Show a view that no event accounts for: the place in the queue, `ending`."""
+        before, self.view = self.view, view
+        self.room.publish([], view)
+        self._on_shown(before, [])
+
+    async def open(self, follower: Follower, *, seq: int, epoch: str) -> None:
+        """Bring a follower who just entered up to date."""
+        frames = self.room.missed(seq, epoch)
+        follower.open_with([await self._snapshot()] if frames is None else frames)
+
+    async def _snapshot(self) -> str:
+        """The session as it is at this moment, also if it goes on while the log is read."""
+        view, seq, at = self.view, self.room.seq, self._clock.now()
+        unfinished = [sequenced(delta, seq=seq, at=at) for delta in self._blocks.deltas()]
+        events, earlier = await latest_events(
+            self._log,
+            self.session,
+            before=seq + 1,
+            max_events=self._limits.snapshot_events,
+            max_bytes=self._limits.snapshot_bytes,
+        )
+        snapshot = Snapshot(
+            seq=seq,
+            epoch=self.room.epoch,
+            session=view,
+            events=events + unfinished,
+            earlier=earlier,
+        )
+        return server_frame_codec.encode(snapshot)
+
+    def _numbered(self, drafts: Sequence[Draft]) -> list[SequencedEvent]:
+        at, first = self._clock.now(), self.room.seq + 1
+        return [sequenced(d.event, seq=seq, at=at) for seq, d in enumerate(drafts, start=first)]
+
+    async def _append(self, entries: list[LogEntry]) -> None:
+        """Tried again a few times: a full disk may be emptied, a database may come back."""
+        for attempt in range(self._limits.storage_retries):
+            try:
+                return await self._log.append(self.session, entries)
+            except StorageFailed:
+                extra = {"session_id": self.session, "attempt": attempt + 1}
+                logger.warning("session_log.append_failed", exc_info=True, extra=extra)
+                await asyncio.sleep(self._limits.storage_retry_seconds * 2**attempt)
+        return await self._log.append(self.session, entries)
+
+    def _show(self, drafts: Sequence[Draft], numbered: list[SequencedEvent]) -> None:
+        if not numbered:
+            return
+        before = view = self.view
+        for draft in drafts:
+            view = fold(view, draft.event)
+            self._blocks.take(draft.event)
+        self.view = msgspec.structs.replace(view, updated_at=numbered[-1].at)
+        self.room.publish(numbered, self.view)
+        self._on_shown(before, [draft.event for draft in drafts])
+
+
+def is_transient(draft: Draft) -> bool:
+    return isinstance(draft.event, TRANSIENT)
+
+
+def sequenced(event: Event, *, seq: int, at: str) -> SequencedEvent:
+    """Encoded anew, never as a sandbox spelled it: its bytes may say more than was understood."""
+    return SequencedEvent(seq=seq, at=at, event=msgspec.Raw(event_codec.encode(event).encode()))
+
+
+def entry(draft: Draft, numbered: SequencedEvent) -> LogEntry:
+    event = draft.event
+    return LogEntry(
+        seq=numbered.seq,
+        at=numbered.at,
+        tag=str(event.__struct_config__.tag),
+        body=bytes(numbered.event),
+        client_id=event.client_id if isinstance(event, PromptAccepted) else None,
+        sandbox_n=draft.n,
+    )
+
+
+async def latest_events(
+    log: EventLog, session: SessionId, *, before: int, max_events: int, max_bytes: int
+) -> tuple[list[SequencedEvent], bool]:
+    """The last events below `before`, ascending, bounded both ways; and whether there are earlier
+    ones. At least one, however large, so that a reader always gets on."""
+    latest: list[SequencedEvent] = []
+    size = 0
+    while chunk := await log.read(session, before=before, limit=CHUNK):
+        for event in reversed(chunk):
+            size += size_of(event)
+            if len(latest) >= max_events or (latest and size > max_bytes):
+                return latest[::-1], True
+            latest.append(event)
+        before = chunk[0].seq
+    return latest[::-1], False

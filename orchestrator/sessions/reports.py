@@ -1,0 +1,49 @@
+"""What the gateway reported of a session and the conversation has not written down yet.
+
+The gateway must not be kept waiting, so its reports are put here. Bounded without losing a token:
+when full, usage is added to the last report of usage; of failures the oldest are dropped.
+"""
+
+import asyncio
+
+import msgspec
+
+from orchestrator.protocol.events import UpstreamFailed, UsageMetered
+from orchestrator.sessions.usage import summed
+
+MAX_REPORTS = 256
+Report = UsageMetered | UpstreamFailed
+
+
+class Reports:
+    def __init__(self) -> None:
+        self._usage: list[UsageMetered] = []
+        self._failures: list[UpstreamFailed] = []
+        self._arrived = asyncio.Event()
+
+    def add_usage(self, event: UsageMetered) -> None:
+        if len(self._usage) >= MAX_REPORTS:
+            event = _merged(self._usage.pop(), event)
+        self._usage.append(event)
+        self._arrived.set()
+
+    def add_failure(self, event: UpstreamFailed) -> None:
+        self._failures = [*self._failures, event][-MAX_REPORTS:]
+        self._arrived.set()
+
+    async def wait(self) -> None:
+        """Until there is something to take."""
+        await self._arrived.wait()
+
+    def take(self) -> list[Report]:
+        """All of it; nothing is left."""
+        taken: list[Report] = [*self._usage, *self._failures]
+        self._usage, self._failures = [], []
+        self._arrived.clear()
+        return taken
+
+
+def _merged(one: UsageMetered, other: UsageMetered) -> UsageMetered:
+    return msgspec.structs.replace(
+        other, usage=summed(one.usage, other.usage), cost_usd=one.cost_usd + other.cost_usd
+    )

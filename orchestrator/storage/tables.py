@@ -1,0 +1,126 @@
+"""The tables as Piccolo sees them. Their SQL is in `schema`, which the migrations run.
+
+A table belongs to one engine, and there is no engine at import time: `bind` makes the tables of
+one.
+"""
+
+import types
+from typing import Any, TypeVar, cast
+
+import msgspec
+from piccolo.columns import BigInt, Boolean, DoublePrecision, Text
+from piccolo.engine.base import Engine
+from piccolo.table import Table
+
+
+class SessionRow(Table, tablename="sessions"):
+    id = Text(primary_key=True, default="")
+    owner = Text()
+    title = Text()
+    profile = Text()
+    state = Text()
+    created_at = Text()
+    updated_at = Text()
+    model = Text()
+    permission_mode = Text()
+    usage = Text()
+    """JSON of `Usage`."""
+    cost_usd = DoublePrecision()
+    context_used = BigInt()
+    context_window = BigInt()
+    sandbox_id = Text(null=True, default=None)
+    ending = Text(null=True, default=None)
+    """JSON of `Ending`."""
+    idempotency_key = Text(null=True, default=None)
+
+
+class EventRow(Table, tablename="events"):
+    session = Text()
+    seq = BigInt()
+    at = Text()
+    tag = Text()
+    body = Text()
+    """JSON, as it goes to the browsers."""
+    client_id = Text(null=True, default=None)
+    sandbox_n = BigInt(null=True, default=None)
+
+
+class PoolSizeRow(Table, tablename="pool_sizes"):
+    profile = Text(primary_key=True, default="")
+    min_size = BigInt()
+    max_size = BigInt()
+
+
+class UserRow(Table, tablename="users"):
+    id = Text(primary_key=True, default="")
+    name = Text()
+    role = Text()
+    created_at = DoublePrecision()
+    password_hash = Text(null=True, default=None)
+    disabled = Boolean()
+    version = BigInt()
+    last_sign_in_at = DoublePrecision(null=True, default=None)
+
+
+class SignInRow(Table, tablename="sign_ins"):
+    id = Text(primary_key=True, default="")
+    user_id = Text()
+    device = Text()
+    created_at = DoublePrecision()
+    expires_at = DoublePrecision()
+    revoked = Text(null=True, default=None)
+
+
+class RefreshTokenRow(Table, tablename="refresh_tokens"):
+    id = Text(primary_key=True, default="")
+    secret_hash = Text()
+    """Hexadecimal."""
+    sign_in = Text()
+    issued_at = DoublePrecision()
+    expires_at = DoublePrecision()
+    parent = Text(null=True, default=None)
+    used_at = DoublePrecision(null=True, default=None)
+    successor = Text(null=True, default=None)
+
+
+class SignInLinkRow(Table, tablename="sign_in_links"):
+    id = Text(primary_key=True, default="")
+    secret_hash = Text()
+    """Hexadecimal."""
+    user_id = Text()
+    created_at = DoublePrecision()
+    expires_at = DoublePrecision()
+    used_at = DoublePrecision(null=True, default=None)
+
+
+class Tables(msgspec.Struct, frozen=True, kw_only=True):
+    """The tables of one engine."""
+
+    sessions: type[SessionRow]
+    events: type[EventRow]
+    pool_sizes: type[PoolSizeRow]
+    users: type[UserRow]
+    sign_ins: type[SignInRow]
+    refresh_tokens: type[RefreshTokenRow]
+    sign_in_links: type[SignInLinkRow]
+
+
+RowT = TypeVar("RowT", bound=Table)
+
+
+def bind(engine: Engine[Any]) -> Tables:
+    return Tables(
+        sessions=_bound(SessionRow, engine),
+        events=_bound(EventRow, engine),
+        pool_sizes=_bound(PoolSizeRow, engine),
+        users=_bound(UserRow, engine),
+        sign_ins=_bound(SignInRow, engine),
+        refresh_tokens=_bound(RefreshTokenRow, engine),
+        sign_in_links=_bound(SignInLinkRow, engine),
+    )
+
+
+def _bound(table: type[RowT], engine: Engine[Any]) -> type[RowT]:
+    name = table._meta.tablename  # noqa: SLF001 - Piccolo's way to ask for it
+    bound = types.new_class(table.__name__, (table,), {"tablename": name, "db": engine})
+    return cast("type[RowT]", bound)

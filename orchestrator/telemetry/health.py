@@ -1,0 +1,64 @@
+"""Whether Casemate can serve: a pure summary of checks that others carry out."""
+
+from typing import Literal
+
+import msgspec
+
+Status = Literal["ok", "failed"]
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`sentence` says what is wrong, and holds nothing that a stranger may not read."""
+
+    name: str
+    status: Status
+    sentence: str = ""
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    status: Status
+    checks: list[CheckResult]
+
+
+class PoolFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the summary must know of one pool."""
+
+    profile: str
+    min: int
+    ready: int
+    claimed: int
+    problem: str = ""
+    """Why no sandbox could be started, as the pool tells it."""
+    reached_ready: bool = False
+    """Whether it ever had a sandbox ready since the start."""
+
+
+def database_check(*, answers: bool) -> CheckResult:
+    if answers:
+        return CheckResult(name="database", status="ok")
+    return CheckResult(name="database", status="failed", sentence="The database does not answer.")
+
+
+def engine_check(*, reachable: bool) -> CheckResult:
+    if reachable:
+        return CheckResult(name="engine", status="ok")
+    return CheckResult(
+        name="engine", status="failed", sentence="The engine that runs sandboxes does not answer."
+    )
+
+
+def pool_check(pool: PoolFigures) -> CheckResult:
+    """A pool is well once it had a sandbox ready, and as long as it can start more."""
+    name = f"pool {pool.profile}"
+    if pool.min == 0 or pool.ready + pool.claimed > 0:
+        return CheckResult(name=name, status="ok")
+    if pool.problem:
+        return CheckResult(name=name, status="failed", sentence=pool.problem)
+    if pool.reached_ready:
+        return CheckResult(name=name, status="ok", sentence="No sandbox is free at the moment.")
+    return CheckResult(name=name, status="failed", sentence="The first sandbox is still starting.")
+
+
+def summary(checks: list[CheckResult]) -> Health:
+    failed = any(check.status == "failed" for check in checks)
+    return Health(status="failed" if failed else "ok", checks=checks)

@@ -1,0 +1,70 @@
+"""Carries out the checks behind `/health/ready`, each within a time limit, and remembers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from orchestrator.telemetry.health import (
+    CheckResult,
+    Health,
+    PoolFigures,
+    database_check,
+    pool_check,
+    summary,
+)
+
+CHECK_LIMIT = 2.0
+
+
+class MeasuredPool(Protocol):
+    """What of a pool the check reads; `sandboxes.pool_view.PoolView` fits."""
+
+    @property
+    def profile(self) -> str: ...
+    @property
+    def min(self) -> int: ...
+    @property
+    def ready(self) -> int: ...
+    @property
+    def claimed(self) -> int: ...
+    @property
+    def last_error(self) -> str | None: ...
+
+
+class HealthChecks:
+    """`database` asks the database for anything at all; `pools` gives the pools as they are."""
+
+    def __init__(
+        self,
+        *,
+        database: Callable[[], Awaitable[None]],
+        pools: Callable[[], Sequence[MeasuredPool]],
+    ) -> None:
+        self._database = database
+        self._pools = pools
+        self._reached: set[str] = set()
+
+    async def health(self) -> Health:
+        """Never raises."""
+        return summary([await self._check_database(), *map(self._check_pool, self._pools())])
+
+    async def _check_database(self) -> CheckResult:
+        try:
+            async with asyncio.timeout(CHECK_LIMIT):
+                await self._database()
+        except Exception:  # noqa: BLE001  # whatever it is, the database does not answer
+            return database_check(answers=False)
+        return database_check(answers=True)
+
+    def _check_pool(self, pool: MeasuredPool) -> CheckResult:
+        if pool.ready:
+            self._reached.add(pool.profile)
+        figures = PoolFigures(
+            profile=pool.profile,
+            min=pool.min,
+            ready=pool.ready,
+            claimed=pool.claimed,
+            problem=pool.last_error or "",
+            reached_ready=pool.profile in self._reached,
+        )
+        return pool_check(figures)

@@ -1,0 +1,83 @@
+"""The shim's whole life: connect the agent, say hello, carry both directions until told to stop."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import claude_agent_sdk
+import msgspec
+
+from orchestrator.protocol.agent import AgentSetup
+from orchestrator.protocol.commands import SandboxCommand
+from orchestrator.protocol.link import PROTOCOL_VERSION, Hello
+from shim.agent import Agent, AgentUnavailable
+from shim.link import SOCKET, Link
+from shim.measurements import keep_saying_memory
+from shim.options import WORKSPACE
+from shim.outbox import EventOutbox
+
+CLI_VERSION = Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude.version"
+"""As the SDK records it beside the CLI that it brings along."""
+
+
+async def serve(
+    *,
+    setup: Path,
+    version: Path,
+    import_ms: int,
+    socket: Path = SOCKET,
+    workspace: str = WORKSPACE,
+) -> None:
+    """Ends when it is cancelled. An agent that could not be connected is told all the same."""
+    outbox = EventOutbox()
+    began = time.monotonic()
+    agent, failure = await _connected(setup, outbox, workspace)
+    hello = Hello(
+        protocol=PROTOCOL_VERSION,
+        version=_recorded(version),
+        cli_version=_recorded(CLI_VERSION),
+        sdk_version=claude_agent_sdk.__version__,
+        failure=failure,
+        startup_ms={"import": import_ms, "connect": int((time.monotonic() - began) * 1000)},
+    )
+    link = Link(
+        hello=hello,
+        outbox=outbox,
+        on_command=agent.receive if agent else _ignore,
+        socket=socket,
+    )
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(link.run(), name="link")
+            tasks.create_task(keep_saying_memory(outbox.say), name="memory")
+            if agent:
+                tasks.create_task(agent.run(), name="agent")
+    finally:
+        if agent:
+            await agent.close()
+
+
+async def _connected(
+    setup: Path, outbox: EventOutbox, workspace: str
+) -> tuple[Agent | None, str | None]:
+    """The agent, or why there is none."""
+    try:
+        agent = Agent(_read_setup(setup), outbox=outbox, workspace=workspace)
+        await agent.connect()
+    except (OSError, msgspec.DecodeError) as error:
+        return None, f"The agent's setup cannot be read: {error}"
+    except AgentUnavailable as error:
+        return None, error.sentence
+    return agent, None
+
+
+def _read_setup(setup: Path) -> AgentSetup:
+    return msgspec.json.decode(setup.read_bytes(), type=AgentSetup)
+
+
+def _recorded(version: Path) -> str:
+    return version.read_text().strip() if version.exists() else ""
+
+
+def _ignore(_command: SandboxCommand) -> None:
+    """There is no agent that could obey, and the control plane was told so."""

@@ -1,0 +1,87 @@
+"""Which turn is under way, and which result is whose.
+
+The CLI also runs turns of its own (a background task woke it) and answers late what was given up.
+A turn takes the result that names its prompt, so that neither ends another's turn.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from claude_agent_sdk import ResultMessage
+
+from orchestrator.protocol.events import SandboxEvent
+from orchestrator.protocol.ids import TurnId
+from shim.foreign_values import as_dict, as_list
+from shim.turn_results import Outcome, turn_cut_off, turn_ended
+
+MAX_GIVEN_UP = 32
+
+
+class TurnRunning(Exception):
+    """There is one already; the control plane queues."""
+
+
+class Turn:
+    def __init__(self, turn_id: TurnId) -> None:
+        self.id = turn_id
+        self.prompt_id = str(uuid.uuid4())
+        self.began = time.monotonic()
+        self.stopped = False
+        self.ended = asyncio.Event()
+
+    async def prompt(self, text: str) -> AsyncIterator[dict[str, Any]]:
+        """The one message that the CLI is given, named so that its result can be told."""
+        yield {
+            "type": "user",
+            "message": {"role": "user", "content": text},
+            "parent_tool_use_id": None,
+            "uuid": self.prompt_id,
+        }
+
+
+class Turns:
+    def __init__(self, say: Callable[[SandboxEvent], None]) -> None:
+        self._say = say
+        self._given_up: list[str] = []
+        """Prompts whose turns were ended without their result, which may still come."""
+        self.current: Turn | None = None
+
+    def begin(self, turn_id: TurnId) -> Turn:
+        if self.current is not None:
+            raise TurnRunning
+        self.current = Turn(turn_id)
+        return self.current
+
+    def take(self, result: ResultMessage) -> bool:
+        """Ends the current turn, if this is its result."""
+        turn = self.current
+        if turn is None or not self._is_result_of(turn, result):
+            return False
+        self._end(turn, turn_ended(result, turn_id=turn.id, stopped=turn.stopped))
+        return True
+
+    def cut_off(self, *, outcome: Outcome, subtype: str, text: str) -> None:
+        """Ends the current turn, if there is one, without a result."""
+        turn = self.current
+        if turn is None:
+            return
+        self._given_up = [*self._given_up[-MAX_GIVEN_UP:], turn.prompt_id]
+        took = int((time.monotonic() - turn.began) * 1000)
+        ended = turn_cut_off(turn.id, outcome=outcome, subtype=subtype, text=text, duration_ms=took)
+        self._end(turn, ended)
+
+    def _end(self, turn: Turn, ended: SandboxEvent) -> None:
+        self.current = None
+        turn.ended.set()
+        self._say(ended)
+
+    def _is_result_of(self, turn: Turn, result: ResultMessage) -> bool:
+        prompts = {*as_list(result.user_message_uuids), result.user_message_uuid} - {None}
+        late = prompts.intersection(self._given_up)
+        self._given_up = [prompt for prompt in self._given_up if prompt not in late]
+        if prompts:
+            return turn.prompt_id in prompts
+        return as_dict(result.origin).get("kind") in (None, "human")

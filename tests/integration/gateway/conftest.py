@@ -1,0 +1,109 @@
+"""A gateway on a real unix socket in front of a scripted model on a real TCP port."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from orchestrator.gateway import Credential, Gateway, GatewaySettings
+from orchestrator.protocol.events import UpstreamFailed, UsageMetered
+from orchestrator.protocol.ids import SessionId, SlotId
+from orchestrator.testing.scripted_model import ScriptedModel
+
+REAL_KEY = "sk-ant-the-real-key-0123456789"
+SLOT = SlotId("0" * 32)
+SESSION = SessionId("session-1")
+MODELS = ("claude-*",)
+
+
+class RecordingWatcher:
+    def __init__(self) -> None:
+        self.metered_events: list[tuple[SessionId, UsageMetered]] = []
+        self.failures: list[tuple[SessionId, UpstreamFailed]] = []
+
+    def metered(self, session_id: SessionId, event: UsageMetered) -> None:
+        self.metered_events.append((session_id, event))
+
+    def upstream_failed(self, session_id: SessionId, event: UpstreamFailed) -> None:
+        self.failures.append((session_id, event))
+
+    @property
+    def tags(self) -> list[str]:
+        return [failure.tag for _, failure in self.failures]
+
+
+class Door:
+    """A slot's socket as the sandbox sees it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[aiohttp.ClientSession]:
+        connector = aiohttp.UnixConnector(path=str(self.path))
+        async with aiohttp.ClientSession("http://gateway.internal", connector=connector) as client:
+            yield client
+
+    async def post(
+        self, body: Any, *, path: str = "/v1/messages", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        data = body if isinstance(body, bytes) else None
+        json = None if isinstance(body, bytes) else body
+        async with (
+            self.client() as client,
+            client.post(path, data=data, json=json, headers=sent) as response,
+        ):
+            content = await response.read()
+            return response.status, {k.lower(): v for k, v in response.headers.items()}, content
+
+
+def prompt(text: str, **fields: Any) -> dict[str, Any]:
+    message = {"role": "user", "content": text}
+    return {"model": "claude-opus-5-5", "max_tokens": 1000, "messages": [message]} | fields
+
+
+@pytest.fixture
+def watcher() -> RecordingWatcher:
+    return RecordingWatcher()
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[ScriptedModel]:
+    async with ScriptedModel(require_key=REAL_KEY) as model:
+        yield model
+
+
+@asynccontextmanager
+async def open_gateway(
+    path: Path, watcher: RecordingWatcher, url: str, *, key: str = REAL_KEY, **settings: Any
+) -> AsyncIterator[Gateway]:
+    """With one slot, admitted."""
+    gateway = Gateway(
+        GatewaySettings(upstream_url=url, **settings),
+        credential=Credential.api_key(key),
+        watcher=watcher,
+    )
+    async with gateway:
+        await gateway.open(SLOT, path)
+        gateway.admit(SLOT, session_id=SESSION, models=MODELS)
+        yield gateway
+
+
+@pytest.fixture
+async def door(
+    tmp_path: Path, watcher: RecordingWatcher, model: ScriptedModel
+) -> AsyncIterator[Door]:
+    path = tmp_path / "gw.sock"
+    async with open_gateway(path, watcher, model.url):
+        yield Door(path)
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 5) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event to wait on
+            await asyncio.sleep(0.01)

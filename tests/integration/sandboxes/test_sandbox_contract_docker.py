@@ -1,0 +1,7 @@
+"""The contract of sandboxes on real containers."""
+
+from orchestrator.testing.sandbox_contract import SandboxContract
+
+
+class TestDocker(SandboxContract):
+    pass

@@ -1,0 +1,228 @@
+"""A sandbox as it really runs, and a control plane at the end of its link that only listens."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import docker
+import msgspec
+import pytest
+from websockets.asyncio.server import Server, ServerConnection, unix_serve
+from websockets.exceptions import ConnectionClosed
+
+from orchestrator.protocol import events
+from orchestrator.protocol.agent import AgentSetup
+from orchestrator.protocol.commands import SandboxCommand, sandbox_command_codec
+from orchestrator.protocol.ids import ProfileName, TurnId
+from orchestrator.protocol.link import (
+    MAX_FRAME_BYTES,
+    Batch,
+    Hello,
+    Numbered,
+    Welcome,
+    link_codec,
+)
+from orchestrator.sandboxes.container_spec import (
+    Host,
+    Image,
+    Owner,
+    container_body,
+    seccomp_profile,
+)
+from orchestrator.sandboxes.image_builder import BuiltImage
+from orchestrator.sandboxes.settings import SlotSettings
+from orchestrator.sandboxes.slots import Slot, Slots
+from orchestrator.sessions.profiles import Profile
+from orchestrator.testing.scripted_model import ScriptedModel
+
+PATIENCE = 60.0
+E = TypeVar("E")
+
+
+class ListeningPlane:
+    """Numbers commands, keeps events, drops the link when told to."""
+
+    def __init__(self) -> None:
+        self.hello: Hello | None = None
+        self.hellos = 0
+        self.numbers: list[int] = []
+        self.events: list[Any] = []
+        self.acknowledges = True
+        self._sent: list[str] = []
+        self._news = asyncio.Condition()
+        self._connection: ServerConnection | None = None
+
+    async def serve(self, connection: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):  # how a killed sandbox says goodbye
+            await self._serve(connection)
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        hello = link_codec.decode(await connection.recv())
+        assert isinstance(hello, Hello)
+        self.hello, self.hellos = hello, self.hellos + 1
+        await connection.send(link_codec.encode(Welcome(acknowledged=self._held)))
+        self._connection = connection
+        await self._notify()
+        async for frame in connection:
+            batch = link_codec.decode(frame)
+            assert isinstance(batch, Batch)
+            for item in batch.items:
+                self.numbers.append(item.n)
+                self.events.append(events.sandbox_event_codec.decode(bytes(item.body)))
+            await self._notify()
+            if self.acknowledges:
+                await connection.send(link_codec.encode(Batch(acknowledged=self._held)))
+
+    @property
+    def _held(self) -> int:
+        return max(self.numbers, default=0) if self.acknowledges else 0
+
+    async def _notify(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    async def send(self, *commands: SandboxCommand, repeat: bool = False) -> None:
+        """With `repeat`, everything that was ever sent goes along again."""
+        assert self._connection is not None
+        already = len(self._sent)
+        self._sent += [sandbox_command_codec.encode(command) for command in commands]
+        items = [Numbered(n, msgspec.Raw(body.encode())) for n, body in enumerate(self._sent, 1)]
+        batch = Batch(items=items if repeat else items[already:], acknowledged=self._held)
+        await self._connection.send(link_codec.encode(batch))
+
+    async def drop(self) -> None:
+        assert self._connection is not None
+        connection, self._connection = self._connection, None
+        await connection.close()
+
+    async def until(self, met: Callable[[], Any]) -> Any:
+        async with self._news, asyncio.timeout(PATIENCE):
+            await self._news.wait_for(met)
+        return met()
+
+    async def connected(self, times: int = 1) -> Hello:
+        await self.until(lambda: self.hellos >= times)
+        assert self.hello is not None
+        return self.hello
+
+    def all(self, kind: type[E]) -> list[E]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def first(self, kind: type[E], *, after: int = 0) -> E:
+        """The first event of a kind, not counting `after` of them."""
+        await self.until(lambda: len(self.all(kind)) > after)
+        return self.all(kind)[after]
+
+    async def end_of(self, turn: str) -> events.TurnEnded:
+        found = lambda: [e for e in self.all(events.TurnEnded) if e.turn_id == TurnId(turn)]  # noqa: E731
+        return (await self.until(found))[0]
+
+
+class RunningSandbox:
+    def __init__(self, container: Any, plane: ListeningPlane, slot: Slot) -> None:
+        self.container = container
+        self.plane = plane
+        self.slot = slot
+
+    async def run(self, command: str) -> tuple[int, str]:
+        """A shell command in the sandbox, with the sandbox's own user."""
+        result = await asyncio.to_thread(self.container.exec_run, ["/bin/sh", "-c", command])
+        return result.exit_code, result.output.decode(errors="replace").strip()
+
+    async def logs(self) -> str:
+        return (await asyncio.to_thread(self.container.logs)).decode()
+
+
+StartSandbox = Callable[..., "contextlib.AbstractAsyncContextManager[RunningSandbox]"]
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[ScriptedModel]:
+    async with ScriptedModel() as running:
+        yield running
+
+
+@pytest.fixture
+def slots() -> Any:
+    with Slots(SlotSettings(root=Path("/tmp") / f"casemate-shim-{os.getpid()}")) as opened:
+        yield opened
+    opened._settings.root.rmdir()
+
+
+@pytest.fixture
+async def start_sandbox(
+    docker_engine: docker.DockerClient,
+    sandbox_image: BuiltImage,
+    model: ScriptedModel,
+    slots: Slots,
+) -> StartSandbox:
+    """Starts the image with the product's own container spec, on the scripted model."""
+
+    @contextlib.asynccontextmanager
+    async def start(**setup: Any) -> AsyncIterator[RunningSandbox]:
+        agent = AgentSetup(model="claude-sonnet-4-5", **setup)
+        profile = Profile(name=ProfileName("test"), title="Test", agent=agent)
+        slot = slots.create(agent)
+        plane = ListeningPlane()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(slots.remove, slot.id)
+            link = await stack.enter_async_context(_listen(plane, slot))
+            stack.callback(link.close)
+            await stack.enter_async_context(_gateway(slot, model.url))
+            body = container_body(
+                profile,
+                slot=slot,
+                image=Image(id=sandbox_image.id, version=sandbox_image.version),
+                host=Host(runtime="runc", cpus=os.cpu_count() or 1),
+                owner=Owner(instance="shim-tests", epoch="0"),
+                seccomp=seccomp_profile(),
+            )
+            made = await asyncio.to_thread(docker_engine.api.create_container_from_config, body)
+            container = await asyncio.to_thread(docker_engine.containers.get, made["Id"])
+            stack.push_async_callback(asyncio.to_thread, container.remove, force=True)
+            await asyncio.to_thread(container.start)
+            yield RunningSandbox(container, plane, slot)
+
+    return start
+
+
+@pytest.fixture
+async def sandbox(start_sandbox: StartSandbox) -> AsyncIterator[RunningSandbox]:
+    """A connected sandbox."""
+    async with start_sandbox() as running:
+        hello = await running.plane.connected()
+        assert hello.failure is None
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def _listen(plane: ListeningPlane, slot: Slot) -> AsyncIterator[Server]:
+    async with unix_serve(
+        plane.serve, str(slot.link_socket), compression=None, max_size=MAX_FRAME_BYTES
+    ) as server:
+        slot.link_socket.chmod(0o666)
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def _gateway(slot: Slot, url: str) -> AsyncIterator[None]:
+    """A wire from the slot to the model, with nothing in between."""
+    host, port = url.removeprefix("http://").split(":")
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while chunk := await reader.read(1 << 16):
+                writer.write(chunk)
+                await writer.drain()
+        writer.close()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pipe(reader, there[1]), pipe(there[0], writer))
+
+    async with await asyncio.start_unix_server(carry, slot.gateway_socket):
+        slot.gateway_socket.chmod(0o666)
+        yield

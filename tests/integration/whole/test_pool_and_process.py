@@ -1,0 +1,172 @@
+"""The pool under twenty sessions, and the process at its end: nothing is lost and nothing is left."""
+
+import asyncio
+import signal
+import subprocess
+import time
+
+import pytest
+
+from orchestrator.protocol.chat import End, Prompt
+from orchestrator.protocol.events import SandboxLost, TurnEnded, TurnStarted
+from orchestrator.protocol.ids import ClientId
+from orchestrator.sandboxes.image_builder import BuiltImage
+from orchestrator.testing.chat_client import ApiClient
+from orchestrator.testing.running_casemate import RunningCasemate, running_casemate
+from orchestrator.testing.scripted_model import ScriptedModel
+
+from .conftest import PASSWORD, environment
+
+SMALL = {
+    "CASEMATE_POOL_MINIMUM": "2",
+    "CASEMATE_POOL_MAXIMUM": "2",
+    "CASEMATE_POOL_WAIT_LIMIT": "150",
+}
+
+
+async def until_gone(casemate: RunningCasemate, *, kept: int = 0, limit: float = 30) -> None:
+    deadline = time.monotonic() + limit
+    while len(casemate.containers()) > kept or len(casemate.slot_directories()) > kept:
+        assert time.monotonic() < deadline, (casemate.containers(), casemate.slot_directories())
+        await asyncio.sleep(0.2)
+
+
+@pytest.mark.timeout(300)
+async def test_twenty_sessions_on_a_pool_of_two(
+    sandbox_image: BuiltImage, model: ScriptedModel
+) -> None:
+    """None fails, none is lost, they are served in the order they came, and nothing is left."""
+    assert sandbox_image
+    users = {"admin": PASSWORD, "ada": PASSWORD}
+    with running_casemate(environment(model) | SMALL, users=users) as casemate:
+        async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
+            views = [await ada.create(respond_async=True) for _ in range(20)]
+            assert [view["state"] for view in views].count("waiting") == 18
+            assert views[-1]["place"] == 18
+            served: list[int] = []
+
+            async def use(number: int, session: str) -> str:
+                async with ada.chat(session) as chat:
+                    await chat.until(lambda c: c.view and c.view.state == "idle", limit=200)
+                    served.append(number)
+                    ended = await chat.turn(f"!say {number + 3} words", limit=60)
+                    await chat.send(End())
+                    await chat.until(lambda c: c.view and c.view.state == "ended")
+                    return ended.outcome
+
+            outcomes = await asyncio.gather(
+                *(use(number, view["id"]) for number, view in enumerate(views))
+            )
+            assert outcomes == ["completed"] * 20
+            out_of_order = sum(abs(number - place) > 1 for place, number in enumerate(served))
+            assert out_of_order == 0, served
+            await until_gone(casemate, kept=2)
+        assert casemate.stop() == 0
+        assert casemate.containers() == []
+        assert casemate.slot_directories() == []
+
+
+async def test_a_full_pool_answers_with_a_time_to_try_again(
+    sandbox_image: BuiltImage, model: ScriptedModel
+) -> None:
+    """Without `respond-async` a claim that waited too long is 429 with `Retry-After`, and leaves no
+    session behind; with it the session says why it failed."""
+    assert sandbox_image
+    tight = {
+        "CASEMATE_POOL_MINIMUM": "1",
+        "CASEMATE_POOL_MAXIMUM": "1",
+        "CASEMATE_POOL_WAIT_LIMIT": "1",
+    }
+    with running_casemate(environment(model) | tight, users={"ada": PASSWORD}) as casemate:
+        async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
+            taken = await ada.create()
+            status, problem, headers = await ada.request("POST", "/api/v1/sessions", json={})
+            assert status == 429
+            assert int(headers["Retry-After"]) >= 1
+            assert problem["detail"]
+            _, page, _ = await ada.request("GET", "/api/v1/sessions")
+            assert [view["id"] for view in page["sessions"]] == [taken["id"]]
+            waiting = await ada.create(respond_async=True)
+            async with ada.chat(waiting["id"]) as chat:
+                view = await chat.until(lambda c: c.view and c.view.state == "failed" and c.view)
+                assert view.ending.tag == "no_sandbox_free"
+
+
+async def test_pool_sizes_change_live(
+    casemate: RunningCasemate, admin: ApiClient, ada: ApiClient
+) -> None:
+    """An admin's new minimum is reached at once; users may not look; nonsense is refused."""
+    path = "/api/v1/admin/pools/default"
+    status, _, _ = await admin.request("PUT", path, json={"min": 3, "max": 8})
+    assert status == 200
+
+    async def ready() -> int:
+        _, body, _ = await admin.request("GET", "/api/v1/admin/pools")
+        return int((body["pools"] if isinstance(body, dict) else body)[0]["ready"])
+
+    async with asyncio.timeout(60):
+        while await ready() < 3:
+            await asyncio.sleep(0.2)
+    assert (await admin.request("PUT", path, json={"min": 9, "max": 8}))[0] in {400, 422}
+    assert (await admin.request("PUT", path, json={"min": -1, "max": 8}))[0] in {400, 422}
+    assert (await ada.request("PUT", path, json={"min": 1, "max": 1}))[0] == 403
+    assert (await ada.request("GET", "/api/v1/admin/pools"))[0] == 403
+    assert (await admin.request("PUT", path, json={"min": 2, "max": 8}))[0] == 200
+    await until_gone(casemate, kept=8)
+
+
+async def test_a_sandbox_that_dies_is_explained(ada: ApiClient) -> None:
+    """The container is killed in a turn: the person reads why, the log stays."""
+    view = await ada.create()
+    async with ada.chat(view["id"]) as chat:
+        await chat.prompt("!slow 60")
+        await chat.next(TurnStarted)
+        current = await chat.until(lambda c: c.view and c.view.sandbox_id and c.view)
+        subprocess.run(
+            ["docker", "kill", f"casemate-{current.sandbox_id}"], check=True, capture_output=True
+        )
+        _, lost = await chat.next(SandboxLost, limit=15)
+        assert lost.sentence
+        await chat.until(lambda c: c.view and c.view.state == "failed")
+        assert chat.of(TurnEnded)[-1].outcome == "failed"
+
+
+async def test_sigterm_ends_it_in_good_order(
+    sandbox_image: BuiltImage, model: ScriptedModel
+) -> None:
+    """Exit status 0 in the middle of a turn; no container and no slot is left."""
+    assert sandbox_image
+    with running_casemate(environment(model), users={"ada": PASSWORD}) as casemate:
+        async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
+            view = await ada.create()
+            async with ada.chat(view["id"]) as chat:
+                await chat.prompt("!slow 60")
+                await chat.next(TurnStarted)
+                status = await asyncio.to_thread(casemate.stop)
+        assert status == 0, casemate.log[-3000:]
+        assert casemate.containers() == []
+        assert casemate.slot_directories() == []
+
+
+async def test_what_a_killed_one_left_is_swept_by_the_next(
+    sandbox_image: BuiltImage, model: ScriptedModel
+) -> None:
+    """After SIGKILL the next start removes its containers and slots, and its session says so."""
+    assert sandbox_image
+    with running_casemate(environment(model), users={"ada": PASSWORD}) as casemate:
+        async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
+            view = await ada.create()
+            async with ada.chat(view["id"]) as chat:
+                await chat.send(Prompt(client_id=ClientId("first"), text="!say 3 words"))
+                await chat.next(TurnEnded)
+        casemate.stop(with_signal=signal.SIGKILL)
+        left = set(casemate.containers())
+        assert left
+        casemate.start()
+        assert left.isdisjoint(casemate.containers())
+        async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
+            _, again, _ = await ada.request("GET", f"/api/v1/sessions/{view['id']}")
+            assert again["state"] == "failed"
+            assert again["ending"]["sentence"]
+            _, page, _ = await ada.request("GET", f"/api/v1/sessions/{view['id']}/events")
+            assert "turn_ended" in str(page)

@@ -1,0 +1,38 @@
+import pytest
+
+from orchestrator.protocol.events import AgentDied
+from orchestrator.sandboxes.errors import LinkViolated
+from orchestrator.sandboxes.exit_reasons import Evidence, ending
+
+FLOOD = LinkViolated("It flooded.", tag="link_flooded")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "tag"),
+    [
+        (Evidence(destroyed=True, exited=True, exit_code=137), "destroyed"),
+        (Evidence(violation=FLOOD, exited=True, exit_code=137, oom_kills=3), "link_flooded"),
+        (Evidence(oom_killed=True, exited=True, exit_code=137), "out_of_memory"),
+        (Evidence(oom_kills=1, exited=True, exit_code=137), "out_of_memory"),
+        (Evidence(oom_kills=1, agent_died=AgentDied(exit_code=-9)), "out_of_memory"),
+        (Evidence(oom_kills=1, exited=True, exit_code=0), "exited"),
+        (Evidence(agent_died=AgentDied(exit_code=-9)), "agent_died"),
+        (Evidence(agent_died=AgentDied(text="no"), exited=True, exit_code=1), "agent_died"),
+        (Evidence(exited=True, exit_code=137), "killed"),
+        (Evidence(exited=True, exit_code=3), "exited"),
+        (Evidence(exited=True), "exited"),
+        (Evidence(), "link_lost"),
+    ],
+)
+def test_reasons(evidence, tag):
+    """Each end has its tag, by order of certainty, and one plain sentence."""
+    told = ending(evidence)
+    assert told.tag == tag
+    assert told.sentence.endswith(".")
+    assert "None" not in told.sentence
+
+
+def test_what_the_agent_said_is_cut():
+    """A dead agent's last words are told, but not at any length."""
+    said = ending(Evidence(agent_died=AgentDied(text="x" * 10_000))).sentence
+    assert 100 < len(said) < 500

@@ -1,0 +1,334 @@
+import asyncio
+import contextlib
+import json
+
+import pytest
+from websockets.asyncio.client import unix_connect
+
+from orchestrator.protocol.commands import StartTurn
+from orchestrator.sandboxes.container_spec import SLOT, Host, Image, Owner
+from orchestrator.sandboxes.docker_engine import ContainerExit, OwnContainer
+from orchestrator.sandboxes.errors import EngineRefused, EngineUnreachable, StartFailed
+from orchestrator.sandboxes.launcher import DockerLauncher
+from orchestrator.sandboxes.ports import NoObserver
+from orchestrator.sandboxes.settings import (
+    LinkSettings,
+    PoolSettings,
+    SandboxSettings,
+    SlotSettings,
+)
+from orchestrator.sandboxes.slots import Slots
+
+HELLO = {"type": "hello", "protocol": 1, "version": "v1"}
+
+
+class PaperEngine:
+    """An engine whose containers are coroutines: `shim` is what each of them runs."""
+
+    def __init__(self):
+        self.owner = Owner(instance="test", epoch="now")
+        self.host = Host(runtime="runc", cpus=2)
+        self.containers, self.exits, self.deaths = {}, {}, {}
+        self.shim = obedient
+        self.refuse_removal = 0
+        self.fail_start = None
+        self.left = []
+        self._tasks = []
+
+    async def image(self, reference):
+        return Image(id="sha256:" + "a" * 64, version="v1")
+
+    async def create(self, body, *, name):
+        self.containers[name] = body
+        self.deaths[name] = asyncio.Event()
+        return name
+
+    async def start(self, container):
+        if self.fail_start:
+            raise self.fail_start
+        socket = self.containers[container]["HostConfig"]["Binds"][0].split(":")[0] + "/link.sock"
+        self._tasks.append(asyncio.create_task(self._run(container, socket)))
+
+    async def _run(self, container, socket):
+        with contextlib.suppress(ConnectionError, OSError):
+            code = await self.shim(socket)
+            self.die(container, code)
+
+    def die(self, container, code=137, *, oom=False):
+        self.exits[container] = ContainerExit(over=True, exit_code=code, oom_killed=oom)
+        self.deaths[container].set()
+
+    async def died(self, container):
+        await self.deaths[container].wait()
+
+    async def exit_of(self, container):
+        return self.exits.get(container, ContainerExit(over=False))
+
+    async def output(self, container):
+        return ["its last words"]
+
+    async def remove(self, container):
+        if self.refuse_removal:
+            self.refuse_removal -= 1
+            raise EngineRefused("Docker refused: busy", status=500)
+        self.containers.pop(container, None)
+        self.left = [own for own in self.left if own.id != container]
+        if container in self.deaths:
+            self.deaths[container].set()
+
+    async def own(self):
+        return self.left
+
+    async def uids_in_use(self):
+        return frozenset()
+
+
+class Door:
+    def __init__(self):
+        self.open_slots, self.admitted = set(), {}
+        self.fail_close = False
+
+    async def open(self, slot_id, socket_path):
+        self.open_slots.add(slot_id)
+
+    def admit(self, slot_id, *, session_id, models):
+        self.admitted[slot_id] = (session_id, models)
+
+    async def close(self, slot_id):
+        self.open_slots.discard(slot_id)
+        if self.fail_close:
+            raise RuntimeError("the door is stuck")
+
+
+async def obedient(socket):
+    """Says hello, then runs each turn that it is told to."""
+    async with unix_connect(socket, compression=None) as connection:
+        await connection.send(json.dumps(HELLO))
+        n = 0
+        async for text in connection:
+            for _, command in json.loads(text).get("items", []):
+                n += 1
+                ended = {
+                    "type": "turn_ended",
+                    "turn_id": command["turn_id"],
+                    "outcome": "completed",
+                }
+                await connection.send(json.dumps({"type": "batch", "items": [[n, ended]]}))
+        await asyncio.Event().wait()
+
+
+def saying(first, *frames, go=None, then=None):
+    """Says the first frame, the others when `go` is set, then stays or exits with `then`."""
+
+    async def shim(socket):
+        async with unix_connect(socket, compression=None) as connection:
+            await connection.send(json.dumps(first))
+            if go is not None:
+                await go.wait()
+            for frame in frames:
+                await connection.send(json.dumps(frame))
+            if then is None:
+                await asyncio.Event().wait()
+        return then
+
+    return shim
+
+
+async def silent(socket):
+    await asyncio.Event().wait()
+
+
+async def stillborn(socket):
+    return 1
+
+
+@pytest.fixture
+async def engine():
+    engine = PaperEngine()
+    yield engine
+    for task in engine._tasks:
+        task.cancel()
+
+
+@pytest.fixture
+async def door():
+    return Door()
+
+
+@pytest.fixture
+def root(short_directory):
+    return short_directory / "slots"
+
+
+@pytest.fixture
+async def launcher(engine, door, root):
+    settings = SandboxSettings(
+        slots=SlotSettings(root=root),
+        link=LinkSettings(reconnect_limit=0.1),
+        pool=PoolSettings(start_limit=1.0, destroy_limit=3.0),
+    )
+    with Slots(settings.slots) as slots:
+        yield DockerLauncher(
+            engine=engine, slots=slots, door=door, observer=NoObserver(), settings=settings
+        )
+
+
+@pytest.fixture
+async def left(engine, door, root):
+    return lambda: not nothing_left(engine, door, root)
+
+
+@pytest.fixture
+async def sandbox(launcher, profile):
+    sandbox = await launcher.launch(profile)
+    yield sandbox
+    await sandbox.destroy()
+
+
+def nothing_left(engine, door, root):
+    return not engine.containers and not door.open_slots and not list(root.iterdir())
+
+
+async def read_all(sandbox):
+    async with asyncio.timeout(5):
+        return [one async for batch in sandbox.events() for one in batch]
+
+
+async def test_from_start_to_end(sandbox, engine, door, root):
+    """A launched sandbox is alive, serves the session it is assigned to, and leaves nothing."""
+    assert sandbox.alive
+    assert door.admitted == {}
+    sandbox.assign("s1")
+    assert door.admitted == {sandbox.slot.id: ("s1", ("claude-*",))}
+    await sandbox.send(StartTurn(turn_id="t1", text="Hello"))
+    async with asyncio.timeout(3):
+        async for batch in sandbox.events():
+            assert batch[0].event.turn_id == "t1"
+            break
+    await sandbox.destroy()
+    assert sandbox.ending.tag == "destroyed"
+    assert nothing_left(engine, door, root)
+
+
+async def test_labels(sandbox, engine):
+    """A container's labels say whose it is."""
+    (body,) = engine.containers.values()
+    assert body["Labels"][SLOT] == sandbox.slot.id
+    assert body["Labels"]["casemate.instance"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("shim", "tag"),
+    [
+        (saying(HELLO | {"failure": "Not logged in"}), "agent_failed"),
+        (saying(HELLO | {"version": "other"}), "version_mismatch"),
+        (saying(HELLO | {"protocol": 9}), "link_protocol"),
+        (saying({"type": "batch"}), "link_malformed"),
+        (stillborn, "start_exited"),
+        (silent, "never_ready"),
+    ],
+)
+async def test_what_does_not_become_ready(  # noqa: PLR0917 - fixtures and a case
+    launcher, engine, profile, left, shim, tag
+):
+    """A sandbox that does not become ready is told as such with its last words, and taken away."""
+    engine.shim = shim
+    with pytest.raises(StartFailed) as failed:
+        await launcher.launch(profile)
+    assert (failed.value.tag, failed.value.output) == (tag, ["its last words"])
+    assert not left()
+
+
+async def test_an_engine_that_fails(launcher, engine, door, root, profile):
+    """When the engine fails in the middle of a launch nothing is left."""
+    engine.fail_start = EngineUnreachable("gone")
+    with pytest.raises(EngineUnreachable):
+        await launcher.launch(profile)
+    assert nothing_left(engine, door, root)
+
+
+async def test_a_cancelled_launch(launcher, engine, profile, left, until):
+    """A launch that is cancelled leaves nothing."""
+    engine.shim = silent
+    launching = asyncio.create_task(launcher.launch(profile))
+    await until(lambda: engine._tasks)
+    launching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await launching
+    assert not left()
+
+
+async def test_a_container_that_dies(sandbox, engine, door, root):
+    """When its container dies a sandbox ends with the reason and takes slot and door with it."""
+    engine.die(next(iter(engine.containers)), 137, oom=True)
+    assert await read_all(sandbox) == []
+    assert sandbox.ending.tag == "out_of_memory"
+    await sandbox.gone()
+    assert nothing_left(engine, door, root)
+
+
+async def test_last_words(launcher, engine, profile):
+    """What a sandbox had still said before it died is read before its end is told."""
+    said = [[1, {"type": "turn_ended", "turn_id": "t", "outcome": "completed"}]]
+    go = asyncio.Event()
+    engine.shim = saying(HELLO, {"type": "batch", "items": said}, go=go, then=3)
+    sandbox = await launcher.launch(profile)
+    go.set()
+    assert [received.n for received in await read_all(sandbox)] == [1]
+    assert sandbox.ending.tag == "exited"
+    await sandbox.gone()
+
+
+async def test_a_violation_kills_the_container(launcher, engine, door, root, profile):
+    """A sandbox that breaks the protocol is killed at once, not only disconnected."""
+    go = asyncio.Event()
+    engine.shim = saying(HELLO, {"type": "batch", "items": [[7, {}]]}, go=go)
+    sandbox = await launcher.launch(profile)
+    go.set()
+    async with asyncio.timeout(3):
+        await sandbox.gone()
+    assert sandbox.ending.tag == "link_gap"
+    assert nothing_left(engine, door, root)
+
+
+async def test_a_lost_link(launcher, engine, door, root, profile):
+    """A container that lives on without its shim is given up and removed."""
+
+    async def deserter(socket):
+        async with unix_connect(socket, compression=None) as connection:
+            await connection.send(json.dumps(HELLO))
+            await connection.recv()
+        await asyncio.Event().wait()
+
+    engine.shim = deserter
+    sandbox = await launcher.launch(profile)
+    async with asyncio.timeout(3):
+        await sandbox.gone()
+    assert sandbox.ending.tag == "link_lost"
+    assert nothing_left(engine, door, root)
+
+
+async def test_a_removal_that_fails_is_tried_again(sandbox, engine, door, root):
+    """A container that cannot be removed at first is removed in the end, and so is its slot."""
+    engine.refuse_removal = 2
+    await sandbox.destroy()
+    assert nothing_left(engine, door, root)
+
+
+async def test_a_door_that_fails(sandbox, engine, door, root):
+    """A gateway that fails to close a door does not keep container and slot alive."""
+    door.fail_close = True
+    await sandbox.destroy()
+    assert nothing_left(engine, door, root)
+
+
+async def test_sweeping(launcher, engine):
+    """A sweep removes what other runs left; at the end it removes everything."""
+    engine.left = [
+        OwnContainer(id="old", epoch="before", dead=True),
+        OwnContainer(id="mine", epoch="now", dead=False),
+    ]
+    assert await launcher.sweep() == 1
+    assert [own.id for own in engine.left] == ["mine"]
+    assert await launcher.sweep(everything=True) == 1
+    assert engine.left == []

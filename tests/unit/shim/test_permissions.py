@@ -1,0 +1,219 @@
+import asyncio
+from typing import Any
+
+import claude_agent_sdk as sdk
+import pytest
+from claude_agent_sdk.types import PermissionRuleValue
+from shim.permissions import MAX_INPUT_BYTES, MAX_WAITING, AnswerUnexpected, Permissions
+
+from orchestrator.protocol.commands import AnswerPermission, AnswerQuestion, PermissionDecision
+from orchestrator.protocol.events import (
+    PermissionRequested,
+    PermissionWithdrawn,
+    QuestionAsked,
+    QuestionWithdrawn,
+)
+
+QUESTION = {"questions": [{"question": "Which?", "options": [{"label": "A"}], "multiSelect": True}]}
+
+
+class Desk:
+    """Permissions with somebody at the desk."""
+
+    def __init__(self, **options: Any) -> None:
+        self.said: list[Any] = []
+        self.news = asyncio.Event()
+        self.permissions = Permissions(self.say, **options)
+
+    def say(self, event: Any) -> None:
+        self.said.append(event)
+        self.news.set()
+
+    async def ask(
+        self, tool: str, tool_input: dict[str, Any], **context: Any
+    ) -> asyncio.Task[sdk.PermissionResult]:
+        self.news.clear()
+        call = self.permissions.can_use_tool(tool, tool_input, sdk.ToolPermissionContext(**context))
+        task = asyncio.create_task(call)
+        await asyncio.wait_for(self.news.wait(), 5)
+        return task
+
+    async def ask_and_answer(self, offered: Any = (), **decision: Any) -> Any:
+        task = await self.ask("Bash", {"command": "ls"}, suggestions=list(offered))
+        self.permissions.answer_permission(
+            AnswerPermission(
+                permission_id=self.said[-1].permission_id,
+                decision=PermissionDecision(**decision),
+            )
+        )
+        return await task
+
+
+SUGGESTIONS = [
+    sdk.PermissionUpdate(
+        type="addRules",
+        rules=[PermissionRuleValue(tool_name="Bash", rule_content="ls:*")],
+        behavior="allow",
+        destination="projectSettings",
+    ),
+    sdk.PermissionUpdate(type="setMode", mode="acceptEdits", destination="session"),
+    sdk.PermissionUpdate(type="setMode", mode="bypassPermissions", destination="session"),
+]
+
+
+async def test_a_request_shows_everything_that_the_cli_told():
+    """A person sees title, reason, path, agent and suggestions of what shall run."""
+    desk = Desk()
+    task = await desk.ask(
+        "Bash", {"command": "ls"}, suggestions=SUGGESTIONS, tool_use_id="t", agent_id="a",
+        blocked_path="/etc", decision_reason="r", title="T", display_name="D", description="d",
+    )  # fmt: skip
+    request = desk.said[0]
+    assert isinstance(request, PermissionRequested)
+    assert (request.tool_name, request.input, request.tool_use_id) == (
+        "Bash",
+        {"command": "ls"},
+        "t",
+    )
+    assert (request.title, request.display_name, request.description) == ("T", "D", "d")
+    assert (request.reason, request.blocked_path, request.agent) == ("r", "/etc", "a")
+    assert request.suggestions[0].rules[0].content == "ls:*"
+    desk.permissions.withdraw_all()
+    await task
+
+
+async def test_allow():
+    """Allowed means: exactly this input, and no rule changed."""
+    answer = await Desk().ask_and_answer(SUGGESTIONS, choice="allow")
+    assert answer == sdk.PermissionResultAllow()
+
+
+async def test_allow_with_changed_input():
+    """A person may change what runs."""
+    answer = await Desk().ask_and_answer(choice="allow", updated_input={"command": "pwd"})
+    assert answer.updated_input == {"command": "pwd"}
+
+
+async def test_allow_always_grants_for_this_session_only():
+    """Suggested rules are granted in memory, never in the workspace's own settings files."""
+    answer = await Desk().ask_and_answer(SUGGESTIONS, choice="allow_always")
+    assert [(u.type, u.destination) for u in answer.updated_permissions] == [
+        ("addRules", "session"),
+        ("setMode", "session"),
+    ]
+
+
+async def test_allow_always_picks_by_position():
+    """Only chosen suggestions are granted; positions that do not exist are ignored."""
+    answer = await Desk().ask_and_answer(
+        SUGGESTIONS, choice="allow_always", suggestions=[1, 7, -1, 1]
+    )
+    assert [update.mode for update in answer.updated_permissions] == ["acceptEdits"]
+
+
+async def test_asking_for_everything_is_never_granted():
+    """The mode that skips all questions cannot be granted with a request."""
+    answer = await Desk().ask_and_answer(SUGGESTIONS, choice="allow_always", suggestions=[2])
+    assert answer.updated_permissions == []
+
+
+async def test_deny_tells_the_reason_and_stop_stops():
+    """Claude is told why; deny-and-stop ends the turn as well."""
+    denied = await Desk().ask_and_answer(choice="deny", reason="not today")
+    assert denied == sdk.PermissionResultDeny(message="not today")
+    stopped = await Desk().ask_and_answer(choice="deny_and_stop")
+    assert stopped.interrupt
+
+
+async def test_questions_are_answered_into_the_tools_input():
+    """The answers travel as the tool's own input."""
+    desk = Desk()
+    task = await desk.ask("AskUserQuestion", QUESTION, tool_use_id="t")
+    asked = desk.said[0]
+    assert isinstance(asked, QuestionAsked)
+    assert asked.questions[0].multi_select
+    desk.permissions.answer_question(
+        AnswerQuestion(question_id=asked.question_id, answers={"Which?": "A"})
+    )
+    assert (await task).updated_input == {**QUESTION, "answers": {"Which?": "A"}}
+
+
+async def test_a_question_without_questions_is_a_permission():
+    """What no person could answer is shown as the tool call that it is."""
+    desk = Desk()
+    task = await desk.ask("AskUserQuestion", {"questions": "?"})
+    assert isinstance(desk.said[0], PermissionRequested)
+    desk.permissions.withdraw_all()
+    await task
+
+
+async def test_what_the_cli_gives_up_is_withdrawn():
+    """A cancelled request is withdrawn, and a late answer to it refused."""
+    desk = Desk()
+    task = await desk.ask("Bash", {})
+    task.cancel()
+    await asyncio.wait({task})
+    withdrawn = PermissionWithdrawn(permission_id=desk.said[0].permission_id)
+    assert desk.said[1] == withdrawn
+    with pytest.raises(AnswerUnexpected):
+        desk.permissions.answer_permission(
+            AnswerPermission(
+                permission_id=withdrawn.permission_id, decision=PermissionDecision(choice="allow")
+            )
+        )
+
+
+async def test_stopping_withdraws_everything():
+    """After a stop nothing waits any more, and nothing was allowed."""
+    desk = Desk()
+    permission = await desk.ask("Bash", {})
+    question = await desk.ask("AskUserQuestion", QUESTION)
+    desk.permissions.withdraw_all()
+    answers = [await permission, await question]
+    assert all(isinstance(a, sdk.PermissionResultDeny) and a.interrupt for a in answers)
+    assert {type(event) for event in desk.said[2:]} == {PermissionWithdrawn, QuestionWithdrawn}
+
+
+async def test_the_first_answer_counts():
+    """A second answer to the same request is refused."""
+    desk = Desk()
+    task = await desk.ask("Bash", {})
+    answer = AnswerPermission(
+        permission_id=desk.said[0].permission_id, decision=PermissionDecision(choice="allow")
+    )
+    desk.permissions.answer_permission(answer)
+    with pytest.raises(AnswerUnexpected):
+        desk.permissions.answer_permission(answer)
+    assert isinstance(await task, sdk.PermissionResultAllow)
+
+
+async def test_a_person_is_never_flooded():
+    """Beyond a bound, requests are denied without asking."""
+    desk = Desk()
+    tasks = [await desk.ask("Bash", {}) for _ in range(MAX_WAITING)]
+    extra = await desk.permissions.can_use_tool("Bash", {}, sdk.ToolPermissionContext())
+    assert isinstance(extra, sdk.PermissionResultDeny)
+    desk.permissions.withdraw_all()
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("content", ["x" * MAX_INPUT_BYTES, "half \ud83d"])
+async def test_what_cannot_be_shown_whole_is_denied(content: str):
+    """A person never approves an input of which they saw only a part."""
+    desk = Desk()
+    answer = await desk.permissions.can_use_tool(
+        "Write", {"content": content}, sdk.ToolPermissionContext()
+    )
+    assert isinstance(answer, sdk.PermissionResultDeny)
+    assert desk.said == []
+
+
+async def test_tools_that_the_profile_allows_are_not_asked_for():
+    """A tool that the profile allows runs at once, another one is asked for."""
+    desk = Desk(allowed_tools=["WebSearch"])
+    answer = await desk.permissions.can_use_tool("WebSearch", {}, sdk.ToolPermissionContext())
+    assert isinstance(answer, sdk.PermissionResultAllow)
+    assert desk.said == []
+    task = await desk.ask("WebFetch", {})
+    desk.permissions.withdraw_all()
+    await task

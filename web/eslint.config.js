@@ -1,0 +1,63 @@
+// What oxlint does not know: which folder may import which, and that no sentence is written in code.
+import i18next from 'eslint-plugin-i18next'
+import reactHooks from 'eslint-plugin-react-hooks'
+import tseslint from 'typescript-eslint'
+
+// Each folder may import those named here, and itself. `app` may import all of them.
+const MAY_IMPORT = {
+  protocol: [],
+  i18n: [],
+  connection: ['protocol'],
+  settings: ['i18n'],
+  ui: ['i18n', 'settings'],
+  sessions: ['protocol', 'i18n', 'connection', 'settings', 'ui'],
+  admin: ['protocol', 'i18n', 'connection', 'settings', 'ui'],
+  permissions: ['protocol', 'i18n', 'settings', 'ui'],
+  chat: ['protocol', 'i18n', 'connection', 'settings', 'ui', 'permissions', 'sessions'],
+}
+const FOLDERS = [...Object.keys(MAY_IMPORT), 'app']
+
+const zones = Object.entries(MAY_IMPORT).map(([folder, allowed]) => {
+  const forbidden = FOLDERS.filter((other) => other !== folder && !allowed.includes(other))
+  return {
+    files: [`src/${folder}/**/*.{ts,tsx}`],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            {
+              group: forbidden.map((other) => `@/${other}/**`),
+              message: `${folder} stands below it: imports point one way.`,
+            },
+            {
+              regex: `^\\.\\./(\\.\\./)*(${FOLDERS.join('|')})/`,
+              message: 'Another folder is imported as @/folder/…, so that its direction is seen.',
+            },
+          ],
+        },
+      ],
+    },
+  }
+})
+
+export default tseslint.config(
+  { ignores: ['dist', 'src/protocol/chat.generated.ts'] },
+  ...tseslint.configs.strict,
+  reactHooks.configs.flat['recommended-latest'],
+  ...zones,
+  {
+    files: ['src/**/*.tsx'],
+    ignores: ['src/**/*.test.tsx'],
+    plugins: { i18next },
+    rules: { 'i18next/no-literal-string': ['error', { mode: 'jsx-text-only' }] },
+  },
+  {
+    rules: {
+      '@typescript-eslint/no-non-null-assertion': 'error',
+      'max-lines': ['error', { max: 400 }],
+      'max-lines-per-function': ['error', { max: 90, skipBlankLines: true, skipComments: true }],
+    },
+  },
+  { files: ['**/*.test.{ts,tsx}'], rules: { 'max-lines-per-function': 'off' } },
+)

@@ -1,0 +1,82 @@
+/** Which page is shown, and to whom. */
+import { lazy, Suspense, useEffect, useState } from 'react'
+import { useTranslation } from 'react-i18next'
+import { Route, Switch } from 'wouter'
+import { useAccount, useAccountState, useUser } from '@/connection/account-context'
+import { SessionPage } from '@/chat/SessionPage'
+import { HomePage } from '@/sessions/HomePage'
+import { Button } from '@/ui/Button'
+import { Dialog } from '@/ui/Dialog'
+import { Shell } from './Shell'
+import { SignInForm, SignInPage } from './SignIn'
+
+const AdminPage = lazy(() => import('@/admin/AdminPage'))
+
+export function App({ linkCode }: { linkCode: string | null }) {
+  const account = useAccount()
+  const state = useAccountState()
+  const [unreachable, setUnreachable] = useState(false)
+  useEffect(() => {
+    if (linkCode) account.store.setState({ phase: 'signed-out' }, true)
+    else account.look().catch(() => setUnreachable(true))
+  }, [account, linkCode])
+  switch (state.phase) {
+    case 'unknown':
+      return unreachable ? <NoServer /> : null
+    case 'signed-out':
+      return <SignInPage linkCode={linkCode} />
+    case 'signed-in':
+    case 'expired':
+      return (
+        <>
+          <Shell>
+            <Pages />
+          </Shell>
+          {state.phase === 'expired' ? <SignInAgain name={state.user.name} /> : null}
+        </>
+      )
+  }
+}
+
+function Pages() {
+  const { role } = useUser()
+  return (
+    <Suspense fallback={<main aria-busy="true" />}>
+      <Switch>
+        <Route path="/s/:id">{({ id }) => <SessionPage key={id} id={id} />}</Route>
+        {role === 'user' ? null : (
+          <Route path="/admin">
+            <AdminPage />
+          </Route>
+        )}
+        <Route>
+          <HomePage />
+        </Route>
+      </Switch>
+    </Suspense>
+  )
+}
+
+/** Over the page, so that what was typed stays. */
+function SignInAgain({ name }: { name: string }) {
+  const { t } = useTranslation()
+  return (
+    <Dialog title={t('signIn.again')} open dismissable={false} onClose={() => undefined}>
+      <p>{t('signIn.againText')}</p>
+      <SignInForm name={name} />
+    </Dialog>
+  )
+}
+
+function NoServer() {
+  const { t } = useTranslation()
+  return (
+    <main className="home">
+      <div className="home-text">
+        <h1>{t('app.noServer')}</h1>
+        <p>{t('app.noServerText')}</p>
+        <Button onClick={() => location.reload()}>{t('app.tryAgain')}</Button>
+      </div>
+    </main>
+  )
+}

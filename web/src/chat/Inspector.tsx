@@ -1,0 +1,134 @@
+/** Beside the transcript: the plan, the subagents, and the sandbox that all of it runs in. */
+import { useTranslation } from 'react-i18next'
+import { brief, bytes, count, money } from '@/ui/format'
+import { StateShape, type Shape } from '@/ui/StateShape'
+import { useSession } from './session-context'
+import { TodoItems } from './TodoItems'
+import type { Task } from './transcript/shape'
+import './inspector.css'
+
+export function Inspector() {
+  const { t } = useTranslation()
+  return (
+    <aside className="inspector" aria-label={t('chat.inspector')} tabIndex={-1}>
+      <Plan />
+      <Agents />
+      <Sandbox />
+    </aside>
+  )
+}
+
+export function Plan() {
+  const { t } = useTranslation()
+  const todos = useSession((session) => session.todos)
+  if (todos.length === 0) return null
+  const done = todos.filter((todo) => todo.status === 'completed').length
+  return (
+    <section className="panel" aria-labelledby="panel-plan">
+      <h2 id="panel-plan" className="panel-title">
+        {t('chat.plan')}
+        <span className="mono">
+          {done}/{todos.length}
+        </span>
+      </h2>
+      <TodoItems todos={todos} />
+    </section>
+  )
+}
+
+/** On a phone the plan is one line above the composer: what is being done now. */
+export function PlanLine() {
+  const { t } = useTranslation()
+  const todos = useSession((session) => session.todos)
+  const current = todos.find((todo) => todo.status === 'in_progress')
+  const done = todos.filter((todo) => todo.status === 'completed').length
+  if (todos.length === 0 || done === todos.length) return null
+  return (
+    <details className="plan-line">
+      <summary>
+        <span className="mono">
+          {done}/{todos.length}
+        </span>{' '}
+        {current ? current.active_form || current.content : t('chat.plan')}
+      </summary>
+      <TodoItems todos={todos} />
+    </details>
+  )
+}
+
+const SHAPES: Record<string, Shape> = { running: 'running', failed: 'failed', pending: 'starting' }
+
+function Agents() {
+  const { t } = useTranslation()
+  const tasks = useSession((session) => session.tasks)
+  const list = Object.values(tasks)
+  if (list.length === 0) return null
+  return (
+    <section className="panel" aria-labelledby="panel-agents">
+      <h2 id="panel-agents" className="panel-title">
+        {t('chat.agents')}
+        <span className="mono">{list.length}</span>
+      </h2>
+      {/* oxlint-disable-next-line jsx-a11y/no-redundant-roles -- Safari drops it with the bullets */}
+      <ul role="list" className="panel-list">
+        {list.map((task) => (
+          <li key={task.id} className="task">
+            <StateShape shape={SHAPES[task.status] ?? 'idle'} label={task.status} />
+            <span className="task-name">{task.description || task.id}</span>
+            <span className="mono muted">{task.durationMs ? brief(task.durationMs) : ''}</span>
+            <span className="task-detail">{detailOf(task, t)}</span>
+          </li>
+        ))}
+      </ul>
+    </section>
+  )
+}
+
+function detailOf(task: Task, t: ReturnType<typeof useTranslation>['t']): string {
+  if (task.status !== 'running') return task.summary
+  const tools = task.toolUses > 0 ? t('chat.toolUses', { count: task.toolUses }) : ''
+  return [tools, task.lastTool].filter(Boolean).join(' · ')
+}
+
+function Sandbox() {
+  const { t } = useTranslation()
+  const view = useSession((session) => session.session)
+  const agent = useSession((session) => session.agent)
+  if (!view) return null
+  const usage = view.usage ?? {}
+  const facts: [string, string][] = [
+    [t('chat.fact.profile'), view.profile],
+    [t('chat.fact.sandbox'), (view.sandbox_id ?? '').slice(0, 12)],
+    [t('chat.fact.model'), agent?.model ?? view.model ?? ''],
+    [t('chat.fact.cwd'), agent?.cwd ?? ''],
+    [
+      t('chat.fact.memory'),
+      view.memory_bytes ? `${bytes(view.memory_bytes)} / ${bytes(view.memory_limit ?? 0)}` : '',
+    ],
+    [
+      t('chat.fact.context'),
+      view.context_window ? `${count(view.context_used ?? 0)} / ${count(view.context_window)}` : '',
+    ],
+    [t('chat.fact.input'), count(usage.input_tokens ?? 0)],
+    [t('chat.fact.cached'), count(usage.cache_read_tokens ?? 0)],
+    [t('chat.fact.output'), count(usage.output_tokens ?? 0)],
+    [t('chat.fact.cost'), money(view.cost_usd ?? 0)],
+  ]
+  return (
+    <section className="panel" aria-labelledby="panel-sandbox">
+      <h2 id="panel-sandbox" className="panel-title">
+        {t('chat.sandbox')}
+      </h2>
+      <dl className="facts">
+        {facts
+          .filter(([, value]) => value !== '')
+          .map(([name, value]) => (
+            <div key={name}>
+              <dt>{name}</dt>
+              <dd className="mono">{value}</dd>
+            </div>
+          ))}
+      </dl>
+    </section>
+  )
+}

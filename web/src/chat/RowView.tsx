@@ -1,0 +1,102 @@
+/** One row of the transcript, whatever it is; renders again only when that row changes. */
+import { memo } from 'react'
+import { useTranslation } from 'react-i18next'
+import { brief, clock, money } from '@/ui/format'
+import { Markdown } from './markdown/Markdown'
+import { FailureNotice, MarkLine, Note, Thought, UserTurn } from './rows'
+import { useSession } from './session-context'
+import { ToolCard } from './tools/ToolCard'
+import type { Row, TurnRow } from './transcript/shape'
+
+export interface RowViewProps {
+  id: string
+  /** The first of Claude's rows after a person's: it carries the name. */
+  lead?: boolean
+  nested?: boolean
+}
+
+export const RowView = memo(function RowView({ id, lead = false, nested = false }: RowViewProps) {
+  const row = useSession((session) => session.rows[id])
+  if (!row) return null
+  if (nested) return <div className="row-nested">{contentOf(row)}</div>
+  const margin = <Margin row={row} lead={lead} />
+  return (
+    <div className="row" data-kind={row.kind} data-row={id} id={`row-${id}`} tabIndex={-1}>
+      <div className="row-margin">{margin}</div>
+      <div className="row-content">{contentOf(row)}</div>
+    </div>
+  )
+})
+
+function contentOf(row: Row): React.ReactNode {
+  switch (row.kind) {
+    case 'user':
+      return <UserTurn row={row} />
+    case 'text':
+      return <AgentText text={row.text} open={row.open} />
+    case 'thought':
+      return <Thought row={row} />
+    case 'tool':
+      return <ToolCard row={row} />
+    case 'note':
+      return <Note row={row} />
+    case 'failure':
+      return <FailureNotice row={row} />
+    case 'mark':
+      return <MarkLine row={row} />
+    case 'turn':
+      return <TurnEnd row={row} />
+  }
+}
+
+function AgentText({ text, open }: { text: string; open: boolean }) {
+  return (
+    <div className="agent-text" data-open={open || undefined}>
+      <Markdown text={text} open={open} />
+      {open ? <span className="caret" aria-hidden="true" /> : null}
+    </div>
+  )
+}
+
+function Margin({ row, lead }: { row: Row; lead: boolean }) {
+  const { t } = useTranslation()
+  if (row.kind === 'user') return <span className="row-name">{t('chat.you')}</span>
+  if (row.kind === 'turn') return <TurnFigures row={row} />
+  const took = row.kind === 'tool' && row.tookMs !== null && row.tookMs >= 1000 ? row.tookMs : null
+  return (
+    <>
+      {lead ? <span className="row-name">{t('chat.claude')}</span> : null}
+      {took === null || lead ? null : <span className="row-figure">{clock(took)}</span>}
+    </>
+  )
+}
+
+/** What the turn took, in the margin: time above money. */
+function TurnFigures({ row }: { row: TurnRow }) {
+  const { t } = useTranslation()
+  const turn = useSession((session) => session.turns.find((other) => other.id === row.turnId))
+  if (!turn) return null
+  return (
+    <span className="row-figure" title={t('chat.turnTook')}>
+      {brief(turn.durationMs)}
+      {turn.costUsd > 0 ? <span className="row-cost">{money(turn.costUsd)}</span> : null}
+    </span>
+  )
+}
+
+function TurnEnd({ row }: { row: TurnRow }) {
+  const { t } = useTranslation()
+  const turn = useSession((session) => session.turns.find((other) => other.id === row.turnId))
+  const told = useSession((session) => {
+    const before = session.order[session.order.indexOf(row.id) - 1] ?? ''
+    return session.rows[before]?.kind === 'failure'
+  })
+  if (!turn || turn.outcome === 'completed') return <span className="turn-rule" />
+  const text = turn.outcome === 'failed' && !told ? turn.text : ''
+  return (
+    <p className="turn-outcome" data-outcome={turn.outcome}>
+      <span>{t(`chat.turn.${turn.outcome}`)}</span>
+      {text ? <span className="turn-text">{text}</span> : null}
+    </p>
+  )
+}

@@ -1,0 +1,150 @@
+/** One session, whole: header, ribbon, transcript, dock, composer, inspector. */
+import { useEffect, type KeyboardEvent } from 'react'
+import { useTranslation } from 'react-i18next'
+import { useAccountState } from '@/connection/account-context'
+import type { PermissionRequested, QuestionAsked } from '@/protocol/chat.generated'
+import { PermissionDock } from '@/permissions/PermissionDock'
+import { usePreferences } from '@/settings/preferences'
+import { StateShape } from '@/ui/StateShape'
+import { Composer, focusComposer } from './Composer'
+import { Inspector, PlanLine } from './Inspector'
+import { useOpenSession } from './open-sessions'
+import { RunRibbon } from './RunRibbon'
+import { SessionContext, useSession, useSessionStore } from './session-context'
+import { SessionHeader } from './SessionHeader'
+import { SessionVoice } from './SessionVoice'
+import { useStop } from './stopping'
+import { Thread } from './Thread'
+import './session.css'
+
+export function SessionPage({ id }: { id: string }) {
+  const store = useOpenSession(id)
+  const { phase } = useAccountState()
+  useEffect(() => {
+    if (phase === 'signed-in') store.kick()
+  }, [store, phase])
+  return (
+    <SessionContext value={store}>
+      <Session key={id} />
+    </SessionContext>
+  )
+}
+
+function Session() {
+  const { t } = useTranslation()
+  const inspector = usePreferences((preferences) => preferences.inspector)
+  const gone = useSession((session) => session.status === 'gone')
+  const { stop } = useStop()
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key === 'Escape' && !event.defaultPrevented) stop()
+  }
+  if (gone) return <Gone />
+  return (
+    <>
+      {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- Esc, wherever one is */}
+      <main className="session" aria-label={t('chat.session')} tabIndex={-1} onKeyDown={onKeyDown}>
+        <SessionHeader />
+        <RunRibbon />
+        <Body />
+        <PlanLine />
+        <Dock />
+        <Composer />
+        <SessionVoice />
+      </main>
+      {inspector ? <Inspector /> : null}
+    </>
+  )
+}
+
+function Body() {
+  const loaded = useSession((session) => session.loaded)
+  const state = useSession(({ session }) => session?.state)
+  const empty = useSession((session) => session.order.length + session.outgoing.length === 0)
+  if (!loaded) return <div className="session-blank" aria-busy="true" />
+  if (state === 'waiting' && empty) return <WaitingForSandbox />
+  return empty ? <Welcome /> : <Thread />
+}
+
+/** The truth about a start: whose turn it is, and that nothing is lost meanwhile. */
+function WaitingForSandbox() {
+  const { t } = useTranslation()
+  const place = useSession(({ session }) => session?.place ?? null)
+  return (
+    <div className="session-blank">
+      <div className="session-phase">
+        <p className="session-phase-title">
+          <StateShape shape="starting" />
+          {t('sessions.waitingTitle')}
+        </p>
+        {place ? (
+          <p>
+            <span className="session-place mono">{place}</span>
+            {t('sessions.place', { count: place })}
+          </p>
+        ) : null}
+        <p className="muted">{t('sessions.waitingText')}</p>
+      </div>
+    </div>
+  )
+}
+
+const IDEAS = ['explain', 'build', 'fix'] as const
+
+function Welcome() {
+  const { t } = useTranslation()
+  const store = useSessionStore()
+  return (
+    <div className="session-blank">
+      <div className="session-phase">
+        <p className="session-phase-title">{t('chat.welcome')}</p>
+        <p className="muted">{t('chat.welcomeText')}</p>
+        <div className="ideas">
+          {IDEAS.map((idea) => (
+            <button
+              key={idea}
+              type="button"
+              className="idea"
+              onClick={() => store.prompt(t(`chat.idea.${idea}`))}
+            >
+              {t(`chat.idea.${idea}`)}
+            </button>
+          ))}
+        </div>
+      </div>
+    </div>
+  )
+}
+
+function Gone() {
+  const { t } = useTranslation()
+  return (
+    <main className="session session-blank">
+      <div className="session-phase">
+        <p className="session-phase-title">{t('sessions.gone')}</p>
+        <a className="button" href="/">
+          {t('sessions.back')}
+        </a>
+      </div>
+    </main>
+  )
+}
+
+const NO_PERMISSIONS: readonly PermissionRequested[] = []
+const NO_QUESTIONS: readonly QuestionAsked[] = []
+
+function Dock() {
+  const store = useSessionStore()
+  const permissions = useSession(({ session }) => session?.permissions ?? NO_PERMISSIONS)
+  const questions = useSession(({ session }) => session?.questions ?? NO_QUESTIONS)
+  const deciding = useSession((session) => session.deciding)
+  return (
+    <PermissionDock
+      permissions={permissions}
+      questions={questions}
+      deciding={deciding}
+      onDecide={store.decide}
+      onAnswer={store.answer}
+      onDone={focusComposer}
+    />
+  )
+}

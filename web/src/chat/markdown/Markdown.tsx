@@ -1,0 +1,84 @@
+/** Claude's Markdown: no raw HTML, no remote images, links that say where they lead. */
+import { memo, useState, type ComponentPropsWithoutRef } from 'react'
+import ReactMarkdown, { type Components } from 'react-markdown'
+import remarkGfm from 'remark-gfm'
+import { useTranslation } from 'react-i18next'
+import { closed, NOTHING, split } from './blocks'
+import { CodeBlock } from './CodeBlock'
+import { foreignHost, safeUrl } from './links'
+import './markdown.css'
+
+const PLUGINS = [remarkGfm]
+
+/** `open` while the text is still being written. */
+export function Markdown({ text, open = false }: { text: string; open?: boolean }) {
+  const [state, setState] = useState(NOTHING)
+  const current = state.text === text ? state : split(state, text)
+  if (current !== state) setState(current)
+  const last = current.blocks.length - 1
+  let start = 0
+  return (
+    <div className="markdown">
+      {current.blocks.map((block, index) => {
+        const key = start
+        start += block.length
+        return <Block key={key} text={open && index === last ? closed(block) : block} />
+      })}
+    </div>
+  )
+}
+
+const Block = memo(function Block({ text }: { text: string }) {
+  return (
+    <ReactMarkdown remarkPlugins={PLUGINS} skipHtml urlTransform={safeUrl} components={COMPONENTS}>
+      {text}
+    </ReactMarkdown>
+  )
+})
+
+function Link({ href, children }: ComponentPropsWithoutRef<'a'>) {
+  const { t } = useTranslation()
+  if (!href) return <span>{children}</span>
+  const host = foreignHost(href, typeof children === 'string' ? children : '')
+  return (
+    <a href={href} target="_blank" rel="noopener noreferrer nofollow">
+      {children}
+      {host ? <span className="link-host"> ({host})</span> : null}
+      <span className="sr-only"> {t('chat.newTab')}</span>
+    </a>
+  )
+}
+
+/** Loading an image would tell its server what was read here: it is a link, for a person to follow. */
+function RemoteImage({ src, alt }: ComponentPropsWithoutRef<'img'>) {
+  const { t } = useTranslation()
+  const href = typeof src === 'string' ? src : ''
+  return <Link href={href}>{t('chat.image', { name: alt || href })}</Link>
+}
+
+function Table({ children }: ComponentPropsWithoutRef<'table'>) {
+  const { t } = useTranslation()
+  return (
+    // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls, so keys must reach it
+    <div className="markdown-table" role="group" aria-label={t('chat.table')} tabIndex={0}>
+      <table>{children}</table>
+    </div>
+  )
+}
+
+const COMPONENTS: Components = {
+  a: ({ node: _node, ...props }) => <Link {...props} />,
+  img: ({ node: _node, ...props }) => <RemoteImage {...props} />,
+  table: ({ node: _node, ...props }) => <Table {...props} />,
+  pre: ({ children }) => <>{children}</>,
+  code: ({ className, children }) => {
+    const text = String(children ?? '')
+    const language = /language-(\S+)/.exec(className ?? '')?.[1]
+    const block = language !== undefined || text.includes('\n')
+    return block ? (
+      <CodeBlock text={text.replace(/\n$/, '')} language={language ?? ''} />
+    ) : (
+      <code className="inline-code">{children}</code>
+    )
+  },
+}

@@ -1,0 +1,19 @@
+import { useQuery } from '@tanstack/react-query'
+import { useApi } from '@/connection/account-context'
+import { about } from '@/connection/resources'
+
+/** Names that the CLI resolves by itself, for a profile that allows a whole family. */
+const FAMILIES = ['opus', 'sonnet', 'haiku']
+
+/** What may be chosen: the profile's exact ids; where it has patterns, the families they allow. */
+export function modelsOf(allowed: readonly string[]): string[] {
+  const exact = allowed.filter((model) => !model.endsWith('*'))
+  const open = allowed.some((model) => model === '*' || model === 'claude-*')
+  return open ? [...exact, ...FAMILIES] : exact
+}
+
+export function useModels(profile: string): string[] {
+  const api = useApi()
+  const { data } = useQuery({ queryKey: ['about'], queryFn: () => about(api) })
+  return modelsOf(data?.profiles.find(({ name }) => name === profile)?.models ?? [])
+}

@@ -1,0 +1,138 @@
+/** The rows that are neither Claude's prose nor a tool. */
+import { ChevronDown, ChevronRight } from 'lucide-react'
+import { useId, useState } from 'react'
+import { useTranslation } from 'react-i18next'
+import { Button } from '@/ui/Button'
+import { brief, count } from '@/ui/format'
+import { StateShape } from '@/ui/StateShape'
+import { Markdown } from './markdown/Markdown'
+import { useSessionStore } from './session-context'
+import type { FailureRow, MarkRow, NoteRow, ThoughtRow, UserRow } from './transcript/shape'
+
+/** A person's words stay as they were typed: no Markdown. */
+export function UserTurn({ row }: { row: UserRow }) {
+  const { t } = useTranslation()
+  const store = useSessionStore()
+  return (
+    <div className="user-turn" data-delivery={row.delivery}>
+      <p className="user-text">{row.text}</p>
+      {row.delivery === 'sending' ? <p className="user-state">{t('chat.sending')}</p> : null}
+      {row.delivery === 'refused' ? (
+        <div className="user-refused">
+          <span>
+            <StateShape shape="failed" /> {row.problem?.title} {row.problem?.detail}
+          </span>
+          <Button onClick={() => store.retry(row.clientId)}>{t('chat.retry')}</Button>
+          <Button variant="quiet" onClick={() => store.discard(row.clientId)}>
+            {t('chat.discard')}
+          </Button>
+        </div>
+      ) : null}
+    </div>
+  )
+}
+
+export function Thought({ row }: { row: ThoughtRow }) {
+  const { t } = useTranslation()
+  const [open, setOpen] = useState(false)
+  const id = useId()
+  const Chevron = open ? ChevronDown : ChevronRight
+  const took = row.tookMs !== null && row.tookMs >= 1000 ? brief(row.tookMs) : ''
+  const label = row.open
+    ? t('chat.thinking')
+    : took
+      ? t('chat.thoughtFor', { time: took })
+      : t('chat.thought')
+  return (
+    <div className="thought">
+      <button
+        type="button"
+        className="thought-row"
+        aria-expanded={open}
+        aria-controls={id}
+        onClick={() => setOpen(!open)}
+      >
+        <Chevron size={14} aria-hidden="true" />
+        {row.open ? <StateShape shape="running" /> : null}
+        <span>{label}</span>
+        {open ? null : <span className="thought-peek">{peek(row)}</span>}
+      </button>
+      <div id={id} hidden={!open} className="thought-text">
+        {open ? <Markdown text={row.text} open={row.open} /> : null}
+      </div>
+    </div>
+  )
+}
+
+const PEEK = 160
+
+/** While Claude thinks, the end of the thought is what moves; afterwards its beginning says more. */
+function peek(row: ThoughtRow): string {
+  const line = row.open ? row.text.slice(-PEEK) : row.text.slice(0, PEEK)
+  return line.replace(/\s+/g, ' ').trim()
+}
+
+export function Note({ row }: { row: NoteRow }) {
+  return (
+    <div className="note">
+      {row.origin ? <span className="note-origin">{row.origin}</span> : null}
+      <span>{row.text}</span>
+    </div>
+  )
+}
+
+export function FailureNotice({ row }: { row: FailureRow }) {
+  const { t } = useTranslation()
+  const known = t(`chat.failure.${row.tag}`, { defaultValue: '' })
+  const advice = row.advice || t(`chat.failureAdvice.${row.tag}`, { defaultValue: '' })
+  return (
+    <div className="failure" role="group" aria-label={t('chat.failed')}>
+      <p className="failure-sentence">
+        <StateShape shape="failed" />
+        <span>{row.advice ? row.sentence : known || row.sentence || t('chat.failed')}</span>
+        {row.times > 1 ? <span className="chip">× {row.times}</span> : null}
+      </p>
+      {advice ? <p className="failure-advice">{advice}</p> : null}
+      {[known && !row.advice ? row.sentence : '', ...row.details].filter(Boolean).map((detail) => (
+        <pre key={detail} className="failure-detail">
+          {detail}
+        </pre>
+      ))}
+    </div>
+  )
+}
+
+/** Something that concerns everything after it: a line across. */
+export function MarkLine({ row }: { row: MarkRow }) {
+  const { t } = useTranslation()
+  const bad = row.mark === 'lost' || (row.mark === 'ended' && row.tag !== 'ended_by_user')
+  return (
+    <div className="mark-line" data-bad={bad || undefined}>
+      <span className="mark-text">
+        {bad ? <StateShape shape="failed" /> : null} {wordsOf(row, t)}
+      </span>
+    </div>
+  )
+}
+
+function wordsOf(row: MarkRow, t: ReturnType<typeof useTranslation>['t']): string {
+  switch (row.mark) {
+    case 'compacted':
+      return t('chat.mark.compacted', { tokens: count(Number(row.text)) })
+    case 'limited':
+      return row.text
+        ? t('chat.mark.limitedUntil', { time: timeOf(Number(row.text)) })
+        : t('chat.mark.limited')
+    case 'lost':
+      return row.text || t('chat.mark.lost')
+    case 'ended':
+      return row.text || t('chat.mark.ended')
+    case 'unknown':
+      return t('chat.mark.unknown', { tag: row.tag, text: row.text })
+    default:
+      return t(`chat.mark.${row.mark}`)
+  }
+}
+
+const timeOf = (seconds: number) =>
+  new Date(seconds * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })

@@ -1,0 +1,28 @@
+/** A subagent's own transcript, where its tool use stands. */
+import { useTranslation } from 'react-i18next'
+import { useSession } from '../session-context'
+import { RowView } from '../RowView'
+import { Markdown } from '../markdown/Markdown'
+import type { ToolRow } from '../transcript/shape'
+import { inputOf, resultText, text } from './input'
+
+const NONE: readonly string[] = []
+
+export function AgentBody({ row }: { row: ToolRow }) {
+  const { t } = useTranslation()
+  const children = useSession((session) => session.children[row.toolUseId] ?? NONE)
+  const prompt = text(inputOf(row), 'prompt')
+  return (
+    <div className="subagent" role="group" aria-label={t('chat.subagent')}>
+      {prompt ? <p className="subagent-task">{prompt}</p> : null}
+      {children.map((id) => (
+        <RowView key={id} id={id} nested />
+      ))}
+      {row.result ? (
+        <div className="subagent-result">
+          <Markdown text={resultText(row)} />
+        </div>
+      ) : null}
+    </div>
+  )
+}

@@ -1,0 +1,188 @@
+/** One event, applied. Every tag has its line here; a new one fails to compile until it has. */
+import type { Event, SequencedEvent } from '@/protocol/chat.generated'
+import { applyDelta, closeText, closeThought, finishTool, startTool, toolRow } from './blocks'
+import type { Draft } from './draft'
+import { agentFailed, upstreamFailed } from './failures'
+import type { Mark } from './shape'
+import { finishTask, progressTask, startTask, updateTask } from './tasks'
+import { acceptPrompt, endTurn, meterUsage, removePrompt, startTurn } from './turns'
+import { askPermission, askQuestion, closePermission, closeQuestion } from './waiting'
+
+const TRANSIENT = new Set<Event['type']>([
+  'block_delta',
+  'status_reported',
+  'context_measured',
+  'memory_measured',
+  'cli_stderr',
+])
+
+export function applyEvent(draft: Draft, { seq, at, event }: SequencedEvent): void {
+  if (!TRANSIENT.has(event.type)) draft.log({ seq, at, event })
+  if (applyWriting(draft, event, at)) return
+  if (applyTurns(draft, event, at)) return
+  if (applyWaiting(draft, event)) return
+  if (applyMeasures(draft, event)) return
+  applyMarks(draft, event, seq, at)
+}
+
+function applyWriting(draft: Draft, event: Event, at: string): boolean {
+  switch (event.type) {
+    case 'block_delta':
+      applyDelta(draft, event, at)
+      return true
+    case 'text_written':
+      closeText(draft, event, at)
+      return true
+    case 'thought_written':
+      closeThought(draft, event, at)
+      return true
+    case 'tool_started':
+      startTool(draft, event, at)
+      return true
+    case 'tool_finished':
+      finishTool(draft, event, at)
+      return true
+    default:
+      return false
+  }
+}
+
+function applyTurns(draft: Draft, event: Event, at: string): boolean {
+  switch (event.type) {
+    case 'prompt_accepted':
+      acceptPrompt(draft, event, at)
+      return true
+    case 'prompt_removed':
+      removePrompt(draft, event.client_id)
+      return true
+    case 'turn_started':
+      startTurn(draft, event, at)
+      return true
+    case 'interrupt_requested':
+      draft.turn(event.turn_id, (turn) => ({ ...turn, outcome: 'stopping' }))
+      return true
+    case 'turn_ended':
+      endTurn(draft, event, at)
+      return true
+    case 'usage_metered':
+      meterUsage(draft, event)
+      return true
+    case 'task_started':
+      startTask(draft, event, at)
+      return true
+    case 'task_progressed':
+      progressTask(draft, event, at)
+      return true
+    case 'task_updated':
+      updateTask(draft, event, at)
+      return true
+    case 'task_finished':
+      finishTask(draft, event, at)
+      return true
+    default:
+      return false
+  }
+}
+
+function applyWaiting(draft: Draft, event: Event): boolean {
+  switch (event.type) {
+    case 'permission_requested':
+      askPermission(draft, event)
+      return true
+    case 'permission_resolved': {
+      const asked = closePermission(draft, event.permission_id)
+      const row = asked?.tool_use_id ? toolRow(draft, asked.tool_use_id) : null
+      if (row) draft.replace({ ...row, decision: event })
+      draft.set('answered', event)
+      return true
+    }
+    case 'permission_withdrawn':
+      closePermission(draft, event.permission_id)
+      return true
+    case 'question_asked':
+      askQuestion(draft, event)
+      return true
+    case 'question_answered':
+      closeQuestion(draft, event.question_id)
+      draft.set('answered', event)
+      return true
+    case 'question_withdrawn':
+      closeQuestion(draft, event.question_id)
+      return true
+    default:
+      return false
+  }
+}
+
+function applyMeasures(draft: Draft, event: Event): boolean {
+  switch (event.type) {
+    case 'agent_ready':
+      draft.set('agent', event)
+      return true
+    case 'todos_changed':
+      draft.set('todos', event.todos)
+      return true
+    case 'status_reported':
+      draft.set('busy', event.status)
+      return true
+    case 'context_measured':
+      draft.session({ context_used: event.used, context_window: event.window })
+      return true
+    case 'memory_measured':
+      draft.session({ memory_bytes: event.working_set, memory_limit: event.limit })
+      return true
+    case 'model_changed':
+      draft.session({ model: event.model })
+      return true
+    case 'permission_mode_changed':
+      draft.session({ permission_mode: event.mode })
+      return true
+    case 'session_renamed':
+      draft.session({ title: event.title })
+      return true
+    case 'sandbox_assigned':
+      draft.session({ sandbox_id: event.sandbox_id })
+      return true
+    // Told elsewhere, or for the operator alone.
+    case 'cli_stderr':
+    case 'hook_ran':
+    case 'mirror_failed':
+    case 'system_noted':
+      return true
+    default:
+      return false
+  }
+}
+
+function applyMarks(draft: Draft, event: Event, seq: number, at: string): void {
+  const mark = (mark: Mark, tag: string, text: string) =>
+    draft.put({ kind: 'mark', id: `mark:${seq}`, at, parent: null, mark, tag, text })
+  switch (event.type) {
+    case 'note_written': {
+      const { text, origin = '', parent = null } = event
+      draft.put({ kind: 'note', id: `note:${seq}`, at, parent, text, origin })
+      return
+    }
+    case 'upstream_failed':
+      return upstreamFailed(draft, event, seq, at)
+    case 'agent_failed':
+      return agentFailed(draft, event, seq, at)
+    case 'agent_died':
+      return mark('lost', 'agent_died', event.text ?? '')
+    case 'command_failed':
+      return mark('unknown', event.command, event.text)
+    case 'context_compacted':
+      return mark('compacted', event.trigger ?? '', String(event.tokens_before ?? 0))
+    case 'conversation_reset':
+      return mark('reset', '', '')
+    case 'rate_limited':
+      if (event.status !== 'allowed') mark('limited', event.status, String(event.resets_at ?? ''))
+      return
+    case 'sandbox_lost':
+      return mark('lost', event.tag, event.sentence)
+    case 'session_ended':
+      return mark('ended', event.tag, event.sentence)
+    default: // an event of a newer server: shown as such, never guessed at
+      mark('unknown', event.type === 'unrecognised' ? event.tag : event.type, '')
+  }
+}

@@ -1,0 +1,168 @@
+/** What the screen shows of one session. Plain data; rows that did not change keep their identity. */
+import type {
+  AgentReady,
+  PermissionResolved,
+  Problem,
+  QuestionAnswered,
+  SequencedEvent,
+  SessionView,
+  Todo,
+  ToolFinished,
+} from '@/protocol/chat.generated'
+
+interface RowOf<Kind extends string> {
+  readonly kind: Kind
+  readonly id: string
+  /** RFC 3339. */
+  readonly at: string
+  /** The tool use of the subagent that this belongs to. */
+  readonly parent: string | null
+}
+
+export interface UserRow extends RowOf<'user'> {
+  readonly clientId: string
+  readonly text: string
+  readonly by: string
+  readonly delivery: 'sending' | 'sent' | 'refused'
+  readonly problem: Problem | null
+}
+
+interface Written {
+  readonly text: string
+  /** How many code points of the block were received: where the next delta must begin. */
+  readonly points: number
+  readonly open: boolean
+}
+
+export interface TextRow extends RowOf<'text'>, Written {}
+
+export interface ThoughtRow extends RowOf<'thought'>, Written {
+  /** Null where only the finished thought was seen. */
+  readonly tookMs: number | null
+}
+
+export interface ToolRow extends RowOf<'tool'>, Written {
+  readonly toolUseId: string
+  readonly name: string
+  /** Null while Claude still writes it; `text` is then the JSON so far. */
+  readonly input: Readonly<Record<string, unknown>> | null
+  readonly result: ToolFinished | null
+  readonly tookMs: number | null
+  readonly decision: PermissionResolved | null
+}
+
+export interface NoteRow extends RowOf<'note'> {
+  readonly text: string
+  readonly origin: string
+}
+
+export interface FailureRow extends RowOf<'failure'> {
+  readonly tag: string
+  readonly sentence: string
+  readonly advice: string
+  /** The model is asked again by itself; equal failures in a row are one row. */
+  readonly times: number
+  readonly details: readonly string[]
+}
+
+export type Mark = 'compacted' | 'reset' | 'lost' | 'ended' | 'unknown' | 'model' | 'mode' | 'limited'
+
+/** A line across the transcript. */
+export interface MarkRow extends RowOf<'mark'> {
+  readonly mark: Mark
+  readonly tag: string
+  readonly text: string
+}
+
+export interface TurnRow extends RowOf<'turn'> {
+  readonly turnId: string
+}
+
+export type Row =
+  | UserRow
+  | TextRow
+  | ThoughtRow
+  | ToolRow
+  | NoteRow
+  | FailureRow
+  | MarkRow
+  | TurnRow
+
+export interface Turn {
+  readonly id: string
+  readonly clientId: string
+  readonly startedAt: string
+  readonly outcome: 'running' | 'stopping' | 'completed' | 'interrupted' | 'failed'
+  readonly durationMs: number
+  readonly costUsd: number
+  readonly text: string
+}
+
+export interface Task {
+  readonly id: string
+  readonly description: string
+  readonly status: string
+  readonly toolUseId: string | null
+  readonly startedAt: string
+  readonly tokens: number
+  readonly toolUses: number
+  readonly durationMs: number
+  readonly lastTool: string | null
+  readonly summary: string
+}
+
+export interface Refusal {
+  readonly number: number
+  readonly problem: Problem
+  readonly command: string
+}
+
+export interface Transcript {
+  readonly session: SessionView | null
+  readonly order: readonly string[]
+  readonly rows: Readonly<Record<string, Row>>
+  /** Rows of subagents, by their tool use. */
+  readonly children: Readonly<Record<string, readonly string[]>>
+  /** Tool use to row. */
+  readonly tools: Readonly<Record<string, string>>
+  /** Prompts that the server has not confirmed yet. */
+  readonly outgoing: readonly string[]
+  readonly todos: readonly Todo[]
+  readonly tasks: Readonly<Record<string, Task>>
+  readonly turns: readonly Turn[]
+  readonly agent: AgentReady | null
+  /** What the CLI says it is busy with. */
+  readonly busy: string | null
+  readonly answered: PermissionResolved | QuestionAnswered | null
+  readonly refusal: Refusal | null
+  /** The durable events behind the rows, oldest first: earlier pages are put before them. */
+  readonly events: readonly SequencedEvent[]
+  readonly earlier: boolean
+  readonly seq: number
+  readonly epoch: string
+  readonly loaded: boolean
+}
+
+export const EMPTY: Transcript = {
+  session: null,
+  order: [],
+  rows: {},
+  children: {},
+  tools: {},
+  outgoing: [],
+  todos: [],
+  tasks: {},
+  turns: [],
+  agent: null,
+  busy: null,
+  answered: null,
+  refusal: null,
+  events: [],
+  earlier: false,
+  seq: 0,
+  epoch: '',
+  loaded: false,
+}
+
+export const userRowId = (clientId: string) => `user:${clientId}`
+export const blockRowId = (messageId: string, index: number) => `${messageId}:${index}`
