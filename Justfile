@@ -15,7 +15,6 @@ export RUFF_CACHE_DIR := justfile_directory() / ".cache/ruff"
 export MYPY_CACHE_DIR := justfile_directory() / ".cache/mypy"
 
 bin := justfile_directory() / ".venv/bin"
-# A moved checkout needs a new environment: its programs name their interpreter by its path.
 environment := sha256(sha256_file("requirements/dev.txt") + sha256_file("pyproject.toml") + justfile_directory())
 compile := "uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate"
 
@@ -86,11 +85,12 @@ bench NAME *ARGS: _environment
     @shift; exec "{{ bin }}/python" "bench/{{ NAME }}.py" "$@"
 
 # Write the locked requirements anew, with the newest versions that fit
-lock *ARGS:
+lock *ARGS: _environment
     {{ compile }} "$@" pyproject.toml -o requirements/run.txt
     {{ compile }} "$@" pyproject.toml --group pyproject.toml:dev -o requirements/dev.txt
     {{ compile }} "$@" --group pyproject.toml:sandbox -o requirements/sandbox.txt
     {{ compile }} "$@" --group pyproject.toml:tools -o requirements/tools.txt
+    cd web && PATH="{{ bin }}:$PATH" npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
 
 # Remove everything that was built or fetched; the data folder stays
 clean:
@@ -109,8 +109,11 @@ _environment:
     current && exit
     echo "Setting up the Python environment ..." >&2
     rm -f .venv/casemate-environment
-    if ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    # A moved checkout needs a new one: its programs name their interpreter by its path.
+    if [ "$(cat .venv/casemate-place 2>/dev/null)" != "{{ justfile_directory() }}" ] ||
+        ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         uv venv --quiet --clear --python '>=3.11' .venv
+        echo "{{ justfile_directory() }}" >.venv/casemate-place
     fi
     uv pip sync --quiet --python .venv/bin/python --require-hashes requirements/dev.txt
     # setuptools is locked as well, so that the build of the project itself fetches nothing.

@@ -58,7 +58,7 @@ def bare_environment(model: str) -> dict[str, str]:
 def scripted_model() -> Any:
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", "demo-model", "--port", str(port), "--quick"],
+        [sys.executable, "-m", "orchestrator", "demo-model", "--port", str(port)],
         stdout=subprocess.DEVNULL,
     )
     try:
@@ -226,7 +226,7 @@ def main() -> None:
     options = parser.parse_args()
     with scripted_model() as model:
         environment = {
-            "CASEMATE_GATEWAY_UPSTREAM": model,
+            "CASEMATE_GATEWAY_UPSTREAM_URL": model,
             "ANTHROPIC_API_KEY": "bench-key",
             "CASEMATE_POOL_MINIMUM": "2",
             "CASEMATE_POOL_MAXIMUM": "6",

@@ -58,10 +58,10 @@ def _create(path: Path) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        file = open(path, "rb", opener=_no_link)  # noqa: SIM115  # closed below; needs opener
     except OSError as error:
         raise KeyFileUnsafe(f"The key file {path} cannot be read: {error.strerror}.") from error
-    with os.fdopen(descriptor, "rb") as file:
+    with file:
         found = os.fstat(file.fileno())
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
             raise KeyFileUnsafe(f"Others can read the key file {path}: chmod 600 it, or delete it.")
@@ -75,6 +75,10 @@ def _read(path: Path) -> bytes:
     if len(master) != KEY_BYTES:
         raise KeyFileUnsafe(f"The key file {path} is damaged: delete it; all sign in again.")
     return master
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _labelled(master: bytes, label: bytes) -> bytes:

@@ -122,7 +122,7 @@ class Accounts:
 
     async def sign_in_with_link(self, code: str, *, address: str, device: str) -> Admission:
         """Raises LinkVoid, TooManyAttempts."""
-        self._throttle.arrive(address, now=self._time())
+        self._throttle.arrive(address, now=self._time(), most=self._settings.attempts_per_address)
         try:
             user = await self._administration.redeem_link(code)
         except AccountError:
@@ -133,7 +133,7 @@ class Accounts:
     async def refresh(self, token: str, *, address: str) -> Admission:
         """Raises SignInOver, RefreshSuperseded (go on with the newer token), TooManyAttempts."""
         now = self._time()
-        self._throttle.arrive(address, now=now)
+        self._throttle.arrive(address, now=now, most=self._settings.refreshes_per_address)
         try:
             sign_in, newer, expires_at = await self._sign_ins.rotate(
                 token, address=address, now=now

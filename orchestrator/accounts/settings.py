@@ -30,4 +30,6 @@ class AccountsSettings(msgspec.Struct, frozen=True, kw_only=True):
     longest_delay: int = 300
     """The delay doubles with each further wrong password, up to this."""
     attempts_per_address: int = 50
-    """Per minute, over all accounts."""
+    """To sign in, per minute, over all accounts."""
+    refreshes_per_address: int = 600
+    """Per minute. An office behind one address has many tabs, and a guess has no chance."""

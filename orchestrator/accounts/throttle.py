@@ -35,7 +35,7 @@ class Throttle:
     def __init__(self, settings: AccountsSettings) -> None:
         self._settings = settings
         self._pairs: OrderedDict[tuple[str, str], _Attempts] = OrderedDict()
-        self._rates: OrderedDict[str, _Rate] = OrderedDict()
+        self._rates: OrderedDict[tuple[str, int], _Rate] = OrderedDict()
 
     def attempt(self, account: str, address: str, *, now: float) -> None:
         """Count an attempt. Raises TooManyAttempts, which counts (and prolongs) nothing."""
@@ -43,7 +43,7 @@ class Throttle:
         entry = self._entry(account, place, now=now)
         if now < entry.blocked_until:
             raise TooManyAttempts(retry_after=math.ceil(entry.blocked_until - now))
-        self.arrive(address, now=now)
+        self.arrive(address, now=now, most=self._settings.attempts_per_address)
         entry.count += 1
         entry.last = now
         excess = entry.count - self._settings.free_attempts
@@ -51,14 +51,16 @@ class Throttle:
             delay = min(2.0 ** min(excess, 30), float(self._settings.longest_delay))
             entry.blocked_until = now + delay
 
-    def arrive(self, address: str, *, now: float) -> None:
-        """Count a request of any kind from an address. Raises TooManyAttempts."""
-        place = network_of(address)
-        most = float(self._settings.attempts_per_address)
-        rate = self._rates.pop(place, None) or _Rate(tokens=most, at=now)
+    def arrive(self, address: str, *, now: float, most: int) -> None:
+        """Count a request from an address that may send `most` of its kind in a minute.
+
+        Raises TooManyAttempts.
+        """
+        key = (network_of(address), most)
+        rate = self._rates.pop(key, None) or _Rate(tokens=most, at=now)
         rate.tokens = min(most, rate.tokens + (now - rate.at) * most / WINDOW)
         rate.at = now
-        self._rates[place] = rate
+        self._rates[key] = rate
         _shrink(self._rates)
         if rate.tokens < 1:
             raise TooManyAttempts(retry_after=math.ceil((1 - rate.tokens) * WINDOW / most))

@@ -96,6 +96,8 @@ async def chat_socket(
         over = early
     except TooManyStreams as error:
         over = StreamOver(TOO_MANY, error.sentence)
+    except Exception:  # noqa: BLE001  # the handshake is done: a close code is all that can be said
+        _log.exception("chat_socket.failed")
     finally:
         watcher.socket_closed(over.code)
         await _close(socket, over)

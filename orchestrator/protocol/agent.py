@@ -13,7 +13,7 @@ class AgentSetup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     system_prompt: str = ""
     """Appended to Claude Code's own."""
     allowed_tools: list[str] = []
-    """Run without asking. Leave out what a person shall approve."""
+    """Whole tools, by name, that run without asking. Leave out what a person shall approve."""
     disallowed_tools: list[str] = []
     max_turns: int | None = None
     """Model rounds within one turn."""

@@ -60,7 +60,8 @@ def _ran_out_of_memory(evidence: Evidence) -> bool:
 def _agent_died(event: AgentDied) -> Ending:
     if event.exit_code == SIGKILLED:
         return Ending(tag="agent_died", sentence="Claude's process in the sandbox was killed.")
-    detail = event.text[:LONGEST_DETAIL].strip().rstrip(".")
+    text = event.text[:LONGEST_DETAIL]
+    detail = "".join(c if c.isprintable() else " " for c in text).strip().rstrip(".")
     said = f": {detail}" if detail else ""
     return Ending(tag="agent_died", sentence=f"Claude's process in the sandbox ended{said}.")
 

@@ -4,6 +4,7 @@ Synchronous, for the command line and for start-up: what serves requests talks t
 aiodocker. See `sandbox-image/Dockerfile` for what is in the image and why.
 """
 
+import contextlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -57,6 +58,7 @@ def build_image(
             client, base=base, packages=options.packages, on_progress=on_progress
         )
         network = host_network(environ or {})
+        previous = _found(client, tag)
         on_progress("Building the sandbox image")
         _build(
             client,
@@ -67,6 +69,7 @@ def build_image(
             on_progress=on_progress,
         )
         image = _described(client, tag)
+        _remove_replaced(client, previous, image)
         on_progress("Reading the CLI into the page cache")
         preread_image(tag)
     finally:
@@ -78,9 +81,7 @@ def find_image(tag: str = DEFAULT_TAG) -> BuiltImage | None:
     """The image that has this tag now, or None. Raises ImageBuildFailed without a Docker engine."""
     client = _client()
     try:
-        return _described(client, tag)
-    except ImageNotFound:
-        return None
+        return _found(client, tag)
     finally:
         client.close()
 
@@ -120,6 +121,24 @@ def _client() -> docker.DockerClient:
         raise ImageBuildFailed(
             "No Docker engine answers.", advice="Start Docker, or set DOCKER_HOST."
         ) from error
+
+
+def _found(client: docker.DockerClient, tag: str) -> BuiltImage | None:
+    try:
+        return _described(client, tag)
+    except ImageNotFound:
+        return None
+
+
+def _remove_replaced(
+    client: docker.DockerClient, previous: BuiltImage | None, image: BuiltImage
+) -> None:
+    """Every build would leave 580 MB behind. What still runs or has another tag is kept."""
+    if previous is None or previous.id == image.id:
+        return
+    with contextlib.suppress(APIError):
+        if not client.images.get(previous.id).tags:
+            client.images.remove(previous.id)
 
 
 def _described(client: docker.DockerClient, tag: str) -> BuiltImage:

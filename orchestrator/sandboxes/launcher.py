@@ -28,6 +28,9 @@ from orchestrator.sandboxes.shim_link import ShimLink
 from orchestrator.sandboxes.slots import Slots
 from orchestrator.sessions.profiles import Profile
 
+LONGEST_VERSION = 80
+LONGEST_FAILURE = 500
+
 _log = structlog.get_logger(__name__)
 
 
@@ -84,8 +87,9 @@ class DockerLauncher:
             sandbox=sandbox.id,
             profile=profile.name,
             seconds=round(time.monotonic() - began, 3),
-            cli=hello.cli_version,
-            **{f"{part}_ms": value for part, value in list(hello.startup_ms.items())[:5]},
+            cli=hello.cli_version[:LONGEST_VERSION],
+            import_ms=hello.startup_ms.get("import"),
+            connect_ms=hello.startup_ms.get("connect"),
         )
         return sandbox
 
@@ -117,8 +121,12 @@ class DockerLauncher:
             raise StartFailed(sentence, tag="never_ready", output=output) from error
 
     async def _create(self, sandbox: DockerSandbox, image: Image) -> str:
-        await sandbox.link.open()
-        await self._door.open(sandbox.slot.id, sandbox.slot.gateway_socket)
+        try:
+            await sandbox.link.open()
+            await self._door.open(sandbox.slot.id, sandbox.slot.gateway_socket)
+        except OSError as error:
+            sentence = f"The slot's sockets could not be opened: {error.strerror}."
+            raise StartFailed(sentence, tag="slot_failed") from error
         body = container_body(
             sandbox.profile,
             slot=sandbox.slot,
@@ -184,9 +192,10 @@ def _problem(hello: Hello | None, link: ShimLink, image: Image) -> StartFailed |
     if hello is None:
         return StartFailed("The sandbox stopped before it was ready.", tag="start_exited")
     if hello.failure is not None:
-        sentence = f"The agent could not be connected: {hello.failure[:500]}"
+        sentence = f"The agent could not be connected: {hello.failure[:LONGEST_FAILURE]}"
         return StartFailed(sentence, tag="agent_failed")
     if hello.version != image.version:
-        sentence = f"The shim is of version {hello.version[:80]}, its image of {image.version}."
+        version = hello.version[:LONGEST_VERSION]
+        sentence = f"The shim is of version {version}, its image of {image.version}."
         return StartFailed(sentence, tag="version_mismatch")
     return None

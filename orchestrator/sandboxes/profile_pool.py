@@ -87,6 +87,7 @@ class ProfilePool:
         self._last_error: SandboxFailure | None = None
         self._seconds_per_sandbox = FIRST_GUESS
         self._served_at: float | None = None
+        self._quiet_until = 0.0
         self._log = _log.bind(profile=profile.name)
 
     # --- claiming --------------------------------------------------------------------------------
@@ -102,6 +103,7 @@ class ProfilePool:
         else:
             self._hits += 1
         place.member.assign(session)
+        self._quiet_until = time.monotonic() + self._settings.refill_pause
         self.kick()
         seconds = time.monotonic() - began
         self._observer.claim_waited(self._profile.name, seconds=seconds)
@@ -204,19 +206,26 @@ class ProfilePool:
         """Until cancelled."""
         while True:
             self._kicked.clear()
-            await self._look_at_version()
-            self._serve()
-            self._follow_plan()
-            self._tell_counts()
+            try:
+                await self._look()
+            except Exception:  # noqa: BLE001 - a pool that stops looking would serve nobody again
+                self._log.exception("pool.look_failed")
             try:
                 async with asyncio.timeout(self._until_next_look()):
                     await self._kicked.wait()
             except TimeoutError:
                 pass
 
+    async def _look(self) -> None:
+        await self._look_at_version()
+        self._serve()
+        self._follow_plan()
+        self._tell_counts()
+
     def _until_next_look(self) -> float:
-        rest = self._retry_at - time.monotonic()
-        return min(self._settings.tick, rest) if rest > 0 else self._settings.tick
+        now = time.monotonic()
+        rests = [at - now for at in (self._retry_at, self._quiet_until) if at > now]
+        return min([self._settings.tick, *rests])
 
     async def _look_at_version(self) -> None:
         if time.monotonic() < self._look_again_at:
@@ -235,7 +244,7 @@ class ProfilePool:
             maximum=min(self.maximum, counts.total + max(0, self._host_room())),
             start_cap=self._settings.start_cap,
         )
-        if time.monotonic() >= self._retry_at:
+        if self._may_start(counts):
             for _ in range(todo.start):
                 self._starting += 1
                 self._tasks.start(self._launch(), name=f"launch-{self._profile.name}")
@@ -243,6 +252,12 @@ class ProfilePool:
             self._drop_oldest(fresh=False)
         for _ in range(todo.drop_ready):
             self._drop_oldest(fresh=True)
+
+    def _may_start(self, counts: Counts) -> bool:
+        """Not while resting after failures; nor, with others ready, right after a claim."""
+        now = time.monotonic()
+        urgent = counts.waiting > 0 or counts.ready == 0
+        return now >= self._retry_at and (urgent or now >= self._quiet_until)
 
     def counts(self) -> Counts:
         unclaimed = [place for place in self._places.values() if place.state == "ready"]
@@ -272,6 +287,10 @@ class ProfilePool:
         except SandboxFailure as error:
             self._failures_in_a_row += 1
             self._note_failure(error)
+        except Exception as error:  # noqa: BLE001 - unforeseen, it must rest like any other
+            self._log.exception("launch.broken")
+            self._failures_in_a_row += 1
+            self._note_failure(SandboxFailure(f"A launch broke off: {type(error).__name__}."))
         else:
             self._welcome(member, seconds=time.monotonic() - began)
         finally:

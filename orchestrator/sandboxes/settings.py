@@ -62,6 +62,8 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Open sockets per slot. Anything in the sandbox can dial, and each costs a descriptor here."""
     outbox_commands: int = 500
     """Commands that the shim has not acknowledged; with more it is taken for hung."""
+    outbox_bytes: int = 32 * MIB
+    """The same in bytes: a prompt may have one MiB."""
 
 
 class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +77,9 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The ceiling for all profiles together, and the most that an admin may ask for."""
     start_cap: int = 2
     """Starts at once per profile: beyond two on two cores, only the wait for each grows."""
+    refill_pause: float = 2.0
+    """Seconds after a claim before its replacement is started, while others are ready. A start takes
+    more than a core for a second, just when the claimed one has its first answer to give."""
     start_limit: float = 90.0
     """Seconds from create to ready. The first start of all reads 380 MB and can take 20 s."""
     max_age: float = 3600.0

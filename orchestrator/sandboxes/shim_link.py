@@ -136,7 +136,10 @@ class ShimLink:
             raise RuntimeError("A sandbox takes no commands before it is claimed.")
         if self._over.is_set():
             return
-        if len(self._outbox.pending()) >= self._settings.outbox_commands:
+        if (
+            len(self._outbox) >= self._settings.outbox_commands
+            or self._outbox.size >= self._settings.outbox_bytes
+        ):
             self.cut(LinkViolated("The sandbox takes no more commands.", tag="link_hung"))
             return
         body = sandbox_command_codec.encode(command)

@@ -12,6 +12,7 @@ import msgspec
 
 from orchestrator.protocol.typescript import typescript
 from orchestrator.setup.checkout import Checkout, this_checkout
+from orchestrator.setup.protocol_docs import protocol_page
 from orchestrator.setup.settings_docs import inserted, settings_tables
 
 
@@ -26,6 +27,10 @@ def generated_files(checkout: Checkout) -> list[GeneratedFile]:
         GeneratedFile(
             path=checkout.web / "src" / "protocol" / "chat.generated.ts",
             render=lambda _text: typescript(),
+        ),
+        GeneratedFile(
+            path=checkout.docs / "protocol.md",
+            render=lambda _text: protocol_page(),
         ),
         GeneratedFile(
             path=checkout.docs / "operating.md",

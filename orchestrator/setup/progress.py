@@ -72,9 +72,10 @@ class _Lines:
         self._last = float("-inf")
 
     def say(self, detail: str) -> None:
-        if self._clock() - self._last >= LINE_SECONDS:
+        text = one_line(detail)
+        if text and self._clock() - self._last >= LINE_SECONDS:
             self._last = self._clock()
-            self._progress.note(f"  {one_line(detail)}")
+            self._progress.note(f"  {text}")
 
 
 def one_line(detail: str) -> str:

@@ -18,6 +18,7 @@ from orchestrator.api.about_routes import Edition
 from orchestrator.api.application import create_api
 from orchestrator.api.server import server_config
 from orchestrator.api.settings import ApiSettings
+from orchestrator.protocol.events import TextWritten
 from orchestrator.sessions.profiles import FixedProfiles
 from orchestrator.telemetry.health import summary
 from orchestrator.telemetry.metrics import Metrics
@@ -29,7 +30,7 @@ from orchestrator.testing.memory_stores import (
 from orchestrator.testing.session_world import PROFILE, World, eventually
 
 PASSWORD = "plain tortoise umbrella"
-SETTINGS = ApiSettings(recheck_seconds=0.1, keep_alive_seconds=0.2)
+SETTINGS = ApiSettings(recheck_seconds=0.1, keep_alive_seconds=0.2, send_seconds=1)
 
 
 class NoPools:
@@ -235,3 +236,25 @@ async def test_the_server_tells_nothing_about_itself(served):
     async with httpx.AsyncClient(base_url=served.url) as client:
         answer = await client.get("/health/live", headers={"X-Forwarded-Proto": "https"})
     assert "server" not in answer.headers
+
+
+async def test_a_page_that_reads_nothing_is_let_go(served, page, session):
+    """However much there is to tell, a stalled connection ends, and others go on meanwhile."""
+    headers = cookie_header(page)
+    sandbox = served.world.pool.made[-1]
+    async with served.ws(
+        session, origin=served.url, additional_headers=headers, max_queue=1, close_timeout=0.1
+    ) as stalled:
+        await stalled.send('{"type": "resume"}')
+        async with following(served, page, session) as ws:
+            for n in range(60):
+                text = TextWritten(message_id=f"m{n}", index=0, text="x" * 500_000)
+                sandbox.say(text)
+                while f'"m{n}"' not in json.dumps(await frames_until(ws, "events")):
+                    pass
+            await ws.send('{"type": "ping"}')
+            await frames_until(ws, "pong")
+        await eventually(
+            lambda: b"casemate_chat_sockets 0.0" in served.metrics.render()[0], seconds=15
+        )
+    assert b'code="4408"' in served.metrics.render()[0]

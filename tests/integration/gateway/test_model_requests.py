@@ -288,7 +288,9 @@ async def test_the_connections_of_a_slot_are_bounded(
 ) -> None:
     """What is beyond the bound is hung up on; a place is free again when one was closed."""
     door = Door(tmp_path / "gw.sock")
-    async with open_gateway(door.path, watcher, model.url, max_connections=4):
+    async with open_gateway(door.path, watcher, model.url, max_connections=4) as gateway:
+        runner = gateway._slots[SLOT]._runner
+        assert runner is not None
         held = [await asyncio.open_unix_connection(str(door.path)) for _ in range(4)]
         reader, writer = await asyncio.open_unix_connection(str(door.path))
         async with asyncio.timeout(5):
@@ -296,8 +298,7 @@ async def test_the_connections_of_a_slot_are_bounded(
         writer.close()
         for _, writer in held:
             writer.close()
-            await writer.wait_closed()
-        await asyncio.sleep(0)
+        await until(lambda: not runner.server.connections)
         assert (await door.post(prompt("hello")))[0] == 200
 
 

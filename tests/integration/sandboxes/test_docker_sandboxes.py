@@ -14,6 +14,7 @@ from orchestrator.sandboxes.errors import SlotFailure
 from orchestrator.sandboxes.opening import docker_pool
 from orchestrator.testing.sandbox_contract import Listener, claim, claimed, start_turn
 
+KEY = "sk-ant-the-real-key-of-this-test"
 IGNORE = lambda place: None  # noqa: E731
 
 
@@ -153,6 +154,33 @@ async def test_what_bash_can_do_to_the_link(pool, world):
 def _allowing_bash(profile):
     agent = msgspec.structs.replace(profile.agent, allowed_tools=["Bash"])
     return msgspec.structs.replace(profile, agent=agent)
+
+
+async def test_what_bash_finds_around_it(pool, world):
+    """Inside there is a uid of its own without capabilities, a system call filter, no network, a
+    read-only root, and no key but the placeholder."""
+    script = (
+        "id -u; grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\t' ' ';"
+        "ls /sys/class/net; touch /x 2>&1; ls -A /run/agent; cat /proc/*/environ | tr '\\0' '\\n'"
+    )
+    world.catalogue.known = _allowing_bash(world.catalogue.known)
+    pool.refresh()
+    async with claimed(pool) as (sandbox, listener):
+        await start_turn(sandbox, f"!bash {script}")
+        said = str((await listener.first(ToolFinished)).content)
+        assert str(sandbox.slot.uid) in said
+        for expected in (
+            "CapEff: 0000000000000000",
+            "CapBnd: 0000000000000000",
+            "NoNewPrivs: 1",
+            "Seccomp: 2",
+            "Read-only file system",
+            "agent.json",
+            "not-a-secret",
+        ):
+            assert expected in said
+        assert "eth0" not in said
+        assert KEY not in said
 
 
 async def test_out_of_memory_in_bash_is_survived_or_told(pool, world):

@@ -103,14 +103,14 @@ def test_managed_settings(files):
         "rg --version",
         "jq --version",
         "curl --version",
-        "python3 -c 'import json, sqlite3, ssl; print(ssl.OPENSSL_VERSION)'",
+        "python3 -c 'import json, sqlite3, ssl'",
         "perl -e 'print 1'",
         "/opt/casemate/lib/python3*/site-packages/claude_agent_sdk/_bundled/claude --version",
     ],
 )
 def test_what_the_agent_works_with(docker_engine, sandbox_image, command):
     """The tools that Claude expects work under a read-only root without a network."""
-    assert shell(docker_engine, sandbox_image, command)
+    shell(docker_engine, sandbox_image, command)  # raises where the command fails
 
 
 def test_bytecode_is_used(docker_engine, sandbox_image):

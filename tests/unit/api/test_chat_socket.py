@@ -8,6 +8,7 @@ import pytest
 from litestar.exceptions import WebSocketDisconnect
 
 from orchestrator.api.settings import ApiSettings
+from orchestrator.sessions.errors import StorageFailed
 
 JSON = msgspec.json.encode
 
@@ -310,3 +311,27 @@ def test_a_fault_in_a_command_leaves_the_connection_alone(door, page, session, m
         assert "secret" not in str(refused)
         socket.send_json({"type": "ping"})
         assert frames_until(socket, "pong")
+
+
+def test_a_database_that_fails_closes_with_1011(door, page, session):
+    """Where nobody can be identified the socket is told to come back, without a crash."""
+
+    async def broken(_):
+        raise StorageFailed
+
+    door.accounts._standings.forget(door.run(door.accounts.find_user("ada")).id)
+    door.users.get = broken
+    with page.client.websocket_connect(path_of(session)) as socket:
+        assert close_code(socket) == 1011
+
+
+def test_a_database_that_fails_later_ends_the_stream(door, page, session):
+    """Who can no longer be checked is not trusted on."""
+
+    async def broken(_):
+        raise StorageFailed
+
+    with resumed(page, session) as socket:
+        frames_until(socket, "snapshot")
+        door.users.get = broken
+        assert close_code(socket) == 1011

@@ -144,7 +144,12 @@ async def pools(catalogue, launcher):
     opened = []
 
     async def make(**settings):
-        settings = {"tick": 0.02, "backoff_first": 0.01, "backoff_most": 0.05} | settings
+        settings = {
+            "tick": 0.02,
+            "backoff_first": 0.01,
+            "backoff_most": 0.05,
+            "refill_pause": 0.0,
+        } | settings
         pool = Pool(catalogue=catalogue, launcher=launcher, settings=PoolSettings(**settings))
         opened.append(pool)
         return await pool.__aenter__()

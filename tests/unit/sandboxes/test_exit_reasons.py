@@ -36,3 +36,8 @@ def test_what_the_agent_said_is_cut():
     """A dead agent's last words are told, but not at any length."""
     said = ending(Evidence(agent_died=AgentDied(text="x" * 10_000))).sentence
     assert 100 < len(said) < 500
+
+
+def test_what_the_agent_said_is_plain():
+    """Control characters in a dead agent's last words do not reach a terminal or a page."""
+    assert "\x1b" not in ending(Evidence(agent_died=AgentDied(text="a\x1b[31mb\r\nc"))).sentence

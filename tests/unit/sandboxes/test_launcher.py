@@ -247,6 +247,18 @@ async def test_an_engine_that_fails(launcher, engine, door, root, profile):
     assert nothing_left(engine, door, root)
 
 
+async def test_a_socket_that_cannot_be_opened(launcher, door, profile, left, monkeypatch):
+    """A door that cannot be opened is a failed start like any other."""
+
+    async def stuck(slot_id, path):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(door, "open", stuck)
+    with pytest.raises(StartFailed, match="Too many open files"):
+        await launcher.launch(profile)
+    assert not left()
+
+
 async def test_a_cancelled_launch(launcher, engine, profile, left, until):
     """A launch that is cancelled leaves nothing."""
     engine.shim = silent

@@ -30,6 +30,18 @@ async def test_keeps_the_minimum_ready(pools, launcher, until):
     assert view(pool).claimed == 1
 
 
+async def test_a_refill_waits_while_others_are_ready(pools, launcher, until):
+    """A claim leaves the machine to the claimed one, until a pause is over or nothing is ready."""
+    pool = await pools(minimum=2, maximum=5, refill_pause=60.0)
+    await until(lambda: view(pool).ready == 2)
+    await claim(pool)
+    for _ in range(20):
+        await asyncio.sleep(0.005)
+    assert (view(pool).ready, view(pool).starting) == (1, 0)
+    await claim(pool, "second")
+    await until(lambda: view(pool).ready == 2)
+
+
 async def test_a_hit_needs_no_turn_of_the_loop(pools, until):
     """A claim on a ready pool is served before anything else runs."""
     pool = await pools(minimum=1)
@@ -213,6 +225,17 @@ async def test_failures_back_off(pools, launcher, start_failed, until):
     launcher.failure = None
     await until(lambda: view(pool).ready == 1)
     assert view(pool).retry_in == 0
+
+
+async def test_unforeseen_failures_rest_too(pools, launcher, until):
+    """An error that nobody foresaw is told and rests like any other, instead of looping."""
+    launcher.failure = KeyError("Labels")
+    pool = await pools(minimum=1, backoff_first=0.05, backoff_most=0.05)
+    await until(lambda: view(pool).last_error is not None)
+    await asyncio.sleep(0.2)
+    assert launcher.attempts < 20
+    launcher.failure = None
+    await until(lambda: view(pool).ready == 1)
 
 
 async def test_waiters_survive_failures(pools, launcher, start_failed, until):

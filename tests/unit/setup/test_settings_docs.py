@@ -5,7 +5,8 @@ import msgspec
 import pytest
 
 from orchestrator.settings import ALIASES, Settings, load_settings, variable
-from orchestrator.setup.settings_docs import BEGIN, END, field_meanings, inserted, settings_tables
+from orchestrator.setup.field_docs import field_meanings
+from orchestrator.setup.settings_docs import BEGIN, END, inserted, settings_tables
 
 ROOT = Path(__file__).resolve().parents[3]
 

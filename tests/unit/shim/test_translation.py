@@ -101,7 +101,7 @@ def delta(index: int, **fields: Any) -> sdk.StreamEvent:
 
 
 @given(st.lists(messages | json_values, max_size=4))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_translation_is_total(sent: list[Any]):
     """Whatever the CLI sends, there is no exception, and every event arrives as what it is."""
     for event in translate(*sent):
@@ -111,7 +111,7 @@ def test_translation_is_total(sent: list[Any]):
 
 
 @given(instance_of(sdk.ResultMessage, json_values | known_words), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_every_result_ends_its_turn(result: sdk.ResultMessage, stopped: bool):
     """Whatever is in a result, it becomes a TurnEnded that arrives."""
     ended = turn_ended(result, turn_id=TurnId("t"), stopped=stopped)

@@ -20,8 +20,14 @@ export function PoolsPanel({ canEdit }: { canEdit: boolean }) {
   return (
     <section aria-labelledby="pools">
       <h2 id="pools">{t('admin.pools')}</h2>
-      {pools.isError ? <p className="notice" data-tone="bad">{t('admin.poolsFailed')}</p> : null}
-      {pools.data?.map((pool) => <Pool key={pool.profile} pool={pool} canEdit={canEdit} />)}
+      {pools.isError ? (
+        <p className="notice" data-tone="bad">
+          {t('admin.poolsFailed')}
+        </p>
+      ) : null}
+      {pools.data?.map((pool) => (
+        <Pool key={pool.profile} pool={pool} canEdit={canEdit} />
+      ))}
     </section>
   )
 }

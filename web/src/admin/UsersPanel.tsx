@@ -148,10 +148,7 @@ function UserLine({ user, canEdit, onLink }: LineProps) {
             <Button variant="quiet" onClick={() => link.mutate()}>
               {t('admin.link')}
             </Button>
-            <Button
-              variant="quiet"
-              onClick={() => change.mutate({ disabled: !user.disabled })}
-            >
+            <Button variant="quiet" onClick={() => change.mutate({ disabled: !user.disabled })}>
               {user.disabled ? t('admin.enable') : t('admin.disable')}
             </Button>
           </>

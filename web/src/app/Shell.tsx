@@ -1,7 +1,7 @@
 /** The frame: sessions on the left, what is open in the middle, its inspector on the right. */
 import { useQuery } from '@tanstack/react-query'
 import { Gauge, Keyboard, LogOut, Menu, Settings2, X } from 'lucide-react'
-import { useEffect, useState } from 'react'
+import { useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { Link, useLocation } from 'wouter'
 import { useAccount, useApi, useUser } from '@/connection/account-context'
@@ -20,11 +20,13 @@ type Sheet = 'settings' | 'keys' | null
 
 export function Shell({ children }: { children: React.ReactNode }) {
   const { t } = useTranslation()
-  const [drawer, setDrawer] = useState(false)
   const [sheet, setSheet] = useState<Sheet>(null)
   const [location] = useLocation()
+  // A drawer belongs to the page on which it was opened: going elsewhere closes it.
+  const [openedAt, setOpenedAt] = useState<string | null>(null)
+  const drawer = openedAt === location
+  const close = () => setOpenedAt(null)
   const sidebar = usePreferences((preferences) => preferences.sidebar)
-  useEffect(() => setDrawer(false), [location])
   useAppKeys({ help: () => setSheet('keys') })
   return (
     <div className="app" data-sidebar={sidebar || undefined} data-drawer={drawer || undefined}>
@@ -36,22 +38,26 @@ export function Shell({ children }: { children: React.ReactNode }) {
         className="drawer-button"
         label={drawer ? t('app.closeDrawer') : t('app.openDrawer')}
         aria-expanded={drawer}
-        onClick={() => setDrawer(!drawer)}
+        onClick={() => setOpenedAt(drawer ? null : location)}
       >
         {drawer ? <X size={18} aria-hidden="true" /> : <Menu size={18} aria-hidden="true" />}
       </IconButton>
-      <Sidebar onSheet={setSheet} onLeave={() => setDrawer(false)} />
+      <Sidebar onSheet={setSheet} onLeave={close} />
       <button
         type="button"
         className="drawer-veil"
         tabIndex={-1}
         aria-hidden="true"
-        onClick={() => setDrawer(false)}
+        onClick={close}
       />
       <div id="main" className="app-main" tabIndex={-1}>
         {children}
       </div>
-      <Dialog title={t('settings.title')} open={sheet === 'settings'} onClose={() => setSheet(null)}>
+      <Dialog
+        title={t('settings.title')}
+        open={sheet === 'settings'}
+        onClose={() => setSheet(null)}
+      >
         <SettingsFields />
       </Dialog>
       <Dialog title={t('settings.keys')} open={sheet === 'keys'} onClose={() => setSheet(null)}>

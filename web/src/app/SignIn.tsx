@@ -1,5 +1,5 @@
 /** Name and password, or a one-time link that the server printed. */
-import { useEffect, useRef, useState } from 'react'
+import { useEffect, useRef, useState, type InputHTMLAttributes } from 'react'
 import { useTranslation } from 'react-i18next'
 import { useAccount } from '@/connection/account-context'
 import { ProblemAnswer } from '@/connection/api'
@@ -49,31 +49,23 @@ export function SignInForm({ linkCode, name = '' }: { linkCode?: string | null; 
         void attempt(() => account.signIn(username, password))
       }}
     >
-      <label className="field">
-        <span className="field-label">{t('signIn.name')}</span>
-        <input
-          className="input"
-          name="username"
-          autoComplete="username"
-          autoCapitalize="none"
-          spellCheck={false}
-          required
-          value={username}
-          onChange={(event) => setUsername(event.target.value)}
-        />
-      </label>
-      <label className="field">
-        <span className="field-label">{t('signIn.password')}</span>
-        <input
-          className="input"
-          name="password"
-          type="password"
-          autoComplete="current-password"
-          required
-          value={password}
-          onChange={(event) => setPassword(event.target.value)}
-        />
-      </label>
+      <Field
+        label={t('signIn.name')}
+        name="username"
+        autoComplete="username"
+        autoCapitalize="none"
+        spellCheck={false}
+        value={username}
+        onChange={(event) => setUsername(event.target.value)}
+      />
+      <Field
+        label={t('signIn.password')}
+        name="password"
+        type="password"
+        autoComplete="current-password"
+        value={password}
+        onChange={(event) => setPassword(event.target.value)}
+      />
       <p className="sign-in-problem" role="alert">
         {problem}
       </p>
@@ -81,6 +73,15 @@ export function SignInForm({ linkCode, name = '' }: { linkCode?: string | null; 
         {busy ? t('signIn.busy') : t('signIn.enter')}
       </Button>
     </form>
+  )
+}
+
+function Field({ label, ...input }: InputHTMLAttributes<HTMLInputElement> & { label: string }) {
+  return (
+    <label className="field">
+      <span className="field-label">{label}</span>
+      <input className="input" required {...input} />
+    </label>
   )
 }
 

@@ -3,7 +3,8 @@ import { useEffect } from 'react'
 import { useLocation } from 'wouter'
 import { usePreferencesStore } from '@/settings/preferences'
 
-const LANDMARKS = '.sidebar, .session, .home, .admin, .dock-frame:not([hidden]), .composer-text, .inspector'
+const LANDMARKS =
+  '.sidebar, .session, .home, .admin, .dock-frame:not([hidden]), .composer-text, .inspector'
 
 export function useAppKeys({ help }: { help: () => void }): void {
   const preferences = usePreferencesStore()
@@ -24,7 +25,9 @@ export function useAppKeys({ help }: { help: () => void }): void {
 }
 
 function isTyping(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && target.matches('input, textarea, select, [contenteditable]')
+  return (
+    target instanceof HTMLElement && target.matches('input, textarea, select, [contenteditable]')
+  )
 }
 
 /** From one part of the page to the next, wherever inside it one is. */

@@ -2,6 +2,7 @@
 import { CornerDownLeft, Square } from 'lucide-react'
 import { useEffect, useState, type KeyboardEvent } from 'react'
 import { useTranslation } from 'react-i18next'
+import { Link } from 'wouter'
 import { Button } from '@/ui/Button'
 import { keepDraft, readDraft } from './drafts'
 import { ModeChoice, ModelChoice } from './choices'
@@ -61,23 +62,30 @@ export function Composer() {
         aria-invalid={tooLong}
       />
       {tooLong ? <p className="composer-problem">{t('chat.tooLong')}</p> : null}
-      <div className="composer-bar">
-        <ModeChoice />
-        <ModelChoice />
-        <span className="composer-space" />
-        <StopButton />
-        <Button
-          type="submit"
-          variant="primary"
-          className="composer-send"
-          disabled={!sendable}
-          aria-label={t('chat.send')}
-          title={t('chat.sendHint')}
-        >
-          <CornerDownLeft size={16} aria-hidden="true" />
-        </Button>
-      </div>
+      <Bar sendable={sendable} />
     </form>
+  )
+}
+
+function Bar({ sendable }: { sendable: boolean }) {
+  const { t } = useTranslation()
+  return (
+    <div className="composer-bar">
+      <ModeChoice />
+      <ModelChoice />
+      <span className="composer-space" />
+      <StopButton />
+      <Button
+        type="submit"
+        variant="primary"
+        className="composer-send"
+        disabled={!sendable}
+        aria-label={t('chat.send')}
+        title={t('chat.sendHint')}
+      >
+        <CornerDownLeft size={16} aria-hidden="true" />
+      </Button>
+    </div>
   )
 }
 
@@ -100,9 +108,9 @@ function Over() {
   return (
     <div className="composer composer-over">
       <p>{ending?.sentence ?? t('chat.over')}</p>
-      <a className="button" data-variant="primary" href="/">
+      <Link className="button" data-variant="primary" href="/">
         {t('sessions.new')}
-      </a>
+      </Link>
     </div>
   )
 }

@@ -11,14 +11,23 @@ export function Inspector() {
   const { t } = useTranslation()
   return (
     <aside className="inspector" aria-label={t('chat.inspector')} tabIndex={-1}>
-      <Plan />
-      <Agents />
-      <Sandbox />
+      <Panels />
     </aside>
   )
 }
 
-export function Plan() {
+/** The same where there is no room beside the transcript: in a dialog. */
+export function Panels() {
+  return (
+    <>
+      <Plan />
+      <Agents />
+      <Sandbox />
+    </>
+  )
+}
+
+function Plan() {
   const { t } = useTranslation()
   const todos = useSession((session) => session.todos)
   if (todos.length === 0) return null

@@ -3,8 +3,13 @@ import { X } from 'lucide-react'
 import { useMemo } from 'react'
 import { useTranslation } from 'react-i18next'
 import { IconButton } from '@/ui/Button'
-import type { QueuedPrompt } from '@/protocol/chat.generated'
+import type { QueuedPrompt, SessionState } from '@/protocol/chat.generated'
 import { useSession, useSessionStore } from './session-context'
+
+/** Whether a prompt that is sent now has to wait for its turn, or for a sandbox. */
+export function promptsWait(state: SessionState | undefined): boolean {
+  return state === 'running' || state === 'asking' || state === 'waiting'
+}
 
 const NONE: readonly QueuedPrompt[] = []
 
@@ -12,7 +17,7 @@ export function Queue() {
   const { t } = useTranslation()
   const store = useSessionStore()
   const queue = useSession((session) => session.session?.queue ?? NONE)
-  const busy = useSession(({ session }) => session?.state === 'running' || session?.state === 'asking')
+  const busy = useSession((session) => promptsWait(session.session?.state))
   const outgoing = useSession((session) => session.outgoing)
   const rows = useSession((session) => session.rows)
   const waiting = useMemo(() => {

@@ -1,5 +1,5 @@
 /** The instruments of a session: its name, how full the context is, what it cost, its line. */
-import { MoreHorizontal, PanelRight, Pencil, Power } from 'lucide-react'
+import { Info, MoreHorizontal, PanelRight, Pencil, Power } from 'lucide-react'
 import { useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import type { SocketStatus } from '@/connection/session-socket'
@@ -7,10 +7,11 @@ import { RenameDialog } from '@/sessions/RenameDialog'
 import { shapeOf } from '@/sessions/states'
 import { usePreferences, usePreferencesStore } from '@/settings/preferences'
 import { ActionMenu } from '@/ui/ActionMenu'
-import { IconButton } from '@/ui/Button'
-import { Confirm } from '@/ui/Dialog'
+import { Button, IconButton } from '@/ui/Button'
+import { Confirm, Dialog } from '@/ui/Dialog'
 import { bytes, count, money } from '@/ui/format'
 import { StateShape } from '@/ui/StateShape'
+import { Panels } from './Inspector'
 import { useSession, useSessionStore } from './session-context'
 import './header.css'
 
@@ -126,12 +127,14 @@ function SessionActions() {
   const store = useSessionStore()
   const title = useSession(({ session }) => session?.title ?? '')
   const over = useSession(({ session }) => ['ended', 'failed'].includes(session?.state ?? ''))
-  const [asking, setAsking] = useState<'rename' | 'end' | null>(null)
+  const [asking, setAsking] = useState<'rename' | 'end' | 'details' | null>(null)
   const close = () => setAsking(null)
   const rename = { id: 'rename', label: t('sessions.rename'), icon: Pencil }
+  const details = { id: 'details', label: t('chat.inspector'), icon: Info }
   const end = { id: 'end', label: t('sessions.end'), icon: Power, danger: true }
   const actions = [
     { ...rename, run: () => setAsking('rename') },
+    { ...details, run: () => setAsking('details') },
     ...(over ? [] : [{ ...end, run: () => setAsking('end') }]),
   ]
   return (
@@ -140,6 +143,12 @@ function SessionActions() {
       {asking === 'rename' ? (
         <RenameDialog title={title} onClose={close} onRename={(next) => store.rename(next)} />
       ) : null}
+      <Dialog title={t('chat.inspector')} open={asking === 'details'} onClose={close}>
+        <Panels />
+        <div className="dialog-actions">
+          <Button onClick={close}>{t('ui.close')}</Button>
+        </div>
+      </Dialog>
       <Confirm
         open={asking === 'end'}
         title={t('sessions.endTitle')}

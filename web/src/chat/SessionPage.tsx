@@ -1,6 +1,7 @@
 /** One session, whole: header, ribbon, transcript, dock, composer, inspector. */
 import { useEffect, type KeyboardEvent } from 'react'
 import { useTranslation } from 'react-i18next'
+import { Link } from 'wouter'
 import { useAccountState } from '@/connection/account-context'
 import type { PermissionRequested, QuestionAsked } from '@/protocol/chat.generated'
 import { PermissionDock } from '@/permissions/PermissionDock'
@@ -9,8 +10,10 @@ import { StateShape } from '@/ui/StateShape'
 import { Composer, focusComposer } from './Composer'
 import { Inspector, PlanLine } from './Inspector'
 import { useOpenSession } from './open-sessions'
+import { promptsWait } from './Queue'
 import { RunRibbon } from './RunRibbon'
 import { SessionContext, useSession, useSessionStore } from './session-context'
+import type { OpenSession } from './session-store'
 import { SessionHeader } from './SessionHeader'
 import { SessionVoice } from './SessionVoice'
 import { useStop } from './stopping'
@@ -59,10 +62,15 @@ function Session() {
 function Body() {
   const loaded = useSession((session) => session.loaded)
   const state = useSession(({ session }) => session?.state)
-  const empty = useSession((session) => session.order.length + session.outgoing.length === 0)
+  const empty = useSession((session) => isEmpty(session))
   if (!loaded) return <div className="session-blank" aria-busy="true" />
   if (state === 'waiting' && empty) return <WaitingForSandbox />
   return empty ? <Welcome /> : <Thread />
+}
+
+/** In the middle of a start, a prompt that waits is shown with the composer. */
+function isEmpty({ order, outgoing, session }: OpenSession): boolean {
+  return order.length === 0 && (outgoing.length === 0 || promptsWait(session?.state))
 }
 
 /** The truth about a start: whose turn it is, and that nothing is lost meanwhile. */
@@ -121,9 +129,9 @@ function Gone() {
     <main className="session session-blank">
       <div className="session-phase">
         <p className="session-phase-title">{t('sessions.gone')}</p>
-        <a className="button" href="/">
+        <Link className="button" href="/">
           {t('sessions.back')}
-        </a>
+        </Link>
       </div>
     </main>
   )

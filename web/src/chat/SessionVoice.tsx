@@ -53,7 +53,8 @@ function useTab(): void {
   const state = useSession(({ session }) => session?.state ?? 'idle')
   useEffect(() => {
     const name = title || t('sessions.untitled')
-    document.title = state === 'asking' ? `◆ ${t('chat.waitsForYou')}: ${name}` : `${name} · Casemate`
+    document.title =
+      state === 'asking' ? `◆ ${t('chat.waitsForYou')}: ${name}` : `${name} · Casemate`
     setIcon(state === 'asking' ? 'waiting' : state === 'running' ? 'running' : 'calm')
     return () => {
       document.title = 'Casemate'

@@ -3,6 +3,7 @@ import { ArrowDown } from 'lucide-react'
 import { memo, useLayoutEffect, useRef, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { Button } from '@/ui/Button'
+import { promptsWait } from './Queue'
 import { RowView } from './RowView'
 import { useSession, useSessionStore } from './session-context'
 import { useStuckToEnd } from './stuck-to-end'
@@ -44,17 +45,14 @@ export function Thread() {
 const Rows = memo(function Rows() {
   const order = useSession((session) => session.order)
   const outgoing = useSession((session) => session.outgoing)
-  const idle = useSession((session) => isIdle(session.session?.state))
-  const ids = idle ? [...order, ...outgoing] : order
+  const queueing = useSession((session) => promptsWait(session.session?.state))
+  const ids = queueing ? order : [...order, ...outgoing]
   return ids.map((id, index) => {
     const before = ids[index - 1] ?? ''
     const lead = !id.startsWith('user:') && (before === '' || before.startsWith('user:'))
     return <RowView key={id} id={id} lead={lead} />
   })
 })
-
-/** While a turn runs, a prompt that was just sent is shown with those that wait. */
-const isIdle = (state: string | undefined) => state !== 'running' && state !== 'asking'
 
 function Earlier({ scroller }: { scroller: HTMLElement | null }) {
   const { t } = useTranslation()
@@ -66,7 +64,8 @@ function Earlier({ scroller }: { scroller: HTMLElement | null }) {
   useLayoutEffect(() => {
     if (scroller && before.current.height > 0 && before.current.first !== first) {
       // What is read stays where it is: the page grew above it.
-      scroller.scrollTop = before.current.top + scroller.scrollHeight - before.current.height
+      const grown = scroller.scrollHeight - before.current.height
+      scroller.scrollTo({ top: before.current.top + grown })
       before.current.height = 0
     }
   }, [scroller, first])

@@ -40,7 +40,9 @@ function waiting(before: OpenSession, now: OpenSession, t: TFunction): Announcem
   const asked = (now.session?.permissions ?? []).find((one) => !known.has(one.permission_id))
   if (asked) return [urgent(t('chat.say.permission', { tool: asked.tool_name }))]
   const questions = (now.session?.questions ?? []).length
-  return questions > (before.session?.questions ?? []).length ? [urgent(t('chat.say.question'))] : []
+  return questions > (before.session?.questions ?? []).length
+    ? [urgent(t('chat.say.question'))]
+    : []
 }
 
 function answeredElsewhere(before: OpenSession, now: OpenSession, t: TFunction): Announcement[] {
@@ -80,7 +82,10 @@ function refusal(before: OpenSession, now: OpenSession): Announcement[] {
 }
 
 export function firstSentence(text: string): string {
-  const plain = text.replace(/[`*_#>]/g, '').replace(/\s+/g, ' ').trim()
+  const plain = text
+    .replace(/[`*_#>]/g, '')
+    .replace(/\s+/g, ' ')
+    .trim()
   const sentence = /^.*?[.!?](?=\s|$)/.exec(plain)?.[0] ?? plain
   return sentence.length > LONGEST ? `${sentence.slice(0, LONGEST - 1)}…` : sentence
 }

@@ -51,8 +51,10 @@ interface EventPage {
   earlier?: boolean
 }
 
+type State = StoreApi<OpenSession>
+
 export function createSessionStore(id: string, api: Api): SessionStore {
-  const store = createStore<OpenSession>(() => ({
+  const state = createStore<OpenSession>(() => ({
     ...EMPTY,
     id,
     status: 'connecting',
@@ -60,92 +62,132 @@ export function createSessionStore(id: string, api: Api): SessionStore {
     mine: [],
     loadingEarlier: false,
   }))
-  const { getState: now, setState: set } = store
-  const socket = new SessionSocket({
-    url: streamUrl(id),
-    resumePoint: () => ({ seq: now().seq, epoch: now().epoch }),
-    deliver,
-    onStatus: (status) => set({ status }),
-    probe: () => probe(api, id),
-  })
-  let resyncedAt = Number.NEGATIVE_INFINITY
-
-  function deliver(frames: ServerFrame[]): void {
-    const { transcript, gap } = receive(now(), frames)
-    settle(transcript, frames)
-    if (!gap || performance.now() - resyncedAt < RESYNC_PAUSE_MS) return
-    resyncedAt = performance.now()
-    set({ seq: 0, epoch: '' })
-    socket.resync()
-  }
-
-  function settle(transcript: Transcript, frames: ServerFrame[]): void {
-    for (const key of confirmed(transcript, frames)) socket.confirm(key)
-    const open = new Set([
-      ...(transcript.session?.permissions ?? []).map((asked) => asked.permission_id),
-      ...(transcript.session?.questions ?? []).map((asked) => asked.question_id),
-    ])
-    const refused = frames.some((frame) => frame.type === 'command_refused' && !frame.client_id)
-    const still = Object.entries(now().deciding).filter(([key]) => open.has(key) && !refused)
-    for (const key of Object.keys(now().deciding)) if (!open.has(key)) socket.confirm(key)
-    set({ ...transcript, deciding: Object.fromEntries(still) })
-  }
-
-  function submit(clientId: string, text: string): void {
-    set(withPrompt(now(), clientId, text, new Date().toISOString()))
-    socket.send({ type: 'prompt', client_id: clientId, text }, clientId)
-  }
-
-  function decided(key: string, choice: string, command: BrowserCommand): void {
-    set({ deciding: { ...now().deciding, [key]: choice }, mine: [...now().mine, key] })
-    socket.send(command, key)
-  }
-
+  const socket = follow(state, api)
   return {
-    ...store,
+    ...state,
+    ...prompting(state, socket),
+    ...answering(state, socket),
     start: () => socket.start(),
     stop: () => socket.stop(),
     kick: () => socket.kick(),
-    prompt: (text) => submit(crypto.randomUUID(), text),
-    retry(clientId) {
+    interrupt: () => void socket.send({ type: 'stop' }),
+    chooseModel: (model) => void socket.send({ type: 'choose_model', model }),
+    chooseMode: (mode) => void socket.send({ type: 'choose_permission_mode', mode }),
+    rename: (title) => void socket.send({ type: 'rename', title }),
+    end: () => void socket.send({ type: 'end' }),
+    loadEarlier: () => loadEarlier(state, api),
+  }
+}
+
+/** The socket, and what its frames do to the state. */
+function follow({ getState: now, setState: set }: State, api: Api): SessionSocket {
+  let resyncedAt = Number.NEGATIVE_INFINITY
+  const socket = new SessionSocket({
+    url: streamUrl(now().id),
+    resumePoint: () => ({ seq: now().seq, epoch: now().epoch }),
+    deliver(frames) {
+      const { transcript, gap } = receive(now(), frames)
+      for (const key of settledKeys(now(), transcript, frames)) socket.confirm(key)
+      set({ ...transcript, deciding: stillDeciding(now().deciding, transcript, frames) })
+      if (!gap || performance.now() - resyncedAt < RESYNC_PAUSE_MS) return
+      resyncedAt = performance.now()
+      set({ seq: 0, epoch: '' })
+      socket.resync()
+    },
+    onStatus: (status) => set({ status }),
+    probe: () => probe(api, now().id),
+  })
+  return socket
+}
+
+function prompting({ getState: now, setState: set }: State, socket: SessionSocket) {
+  const submit = (clientId: string, text: string) => {
+    set(withPrompt(now(), clientId, text, new Date().toISOString()))
+    socket.send({ type: 'prompt', client_id: clientId, text }, clientId)
+  }
+  return {
+    prompt: (text: string) => submit(crypto.randomUUID(), text),
+    retry(clientId: string) {
       const row = now().rows[userRowId(clientId)]
       if (row?.kind === 'user') submit(clientId, row.text)
     },
-    discard(clientId) {
+    discard(clientId: string) {
       socket.confirm(clientId)
       if (now().outgoing.includes(userRowId(clientId))) set(withoutPrompt(now(), clientId))
       else socket.send({ type: 'remove_prompt', client_id: clientId })
     },
-    interrupt: () => void socket.send({ type: 'stop' }),
-    decide: (permissionId, decision) =>
+  }
+}
+
+function answering({ getState: now, setState: set }: State, socket: SessionSocket) {
+  const decided = (key: string, choice: string, command: BrowserCommand) => {
+    set({ deciding: { ...now().deciding, [key]: choice }, mine: [...now().mine, key] })
+    socket.send(command, key)
+  }
+  return {
+    decide: (permissionId: string, decision: PermissionDecision) =>
       decided(permissionId, decision.choice, {
         type: 'decide_permission',
         permission_id: permissionId,
         decision,
       }),
-    answer: (questionId, answers) =>
+    answer: (questionId: string, answers: Record<string, string>) =>
       decided(questionId, 'answer', { type: 'give_answer', question_id: questionId, answers }),
-    chooseModel: (model) => void socket.send({ type: 'choose_model', model }),
-    chooseMode: (mode) => void socket.send({ type: 'choose_permission_mode', mode }),
-    rename: (title) => void socket.send({ type: 'rename', title }),
-    end: () => void socket.send({ type: 'end' }),
-    async loadEarlier() {
-      const first = now().events[0]?.seq
-      if (now().loadingEarlier || first === undefined) return
-      set({ loadingEarlier: true })
-      try {
-        const path = `/sessions/${encodeURIComponent(id)}/events?before=${first}&limit=${EARLIER_PAGE}`
-        const page = await api.ask<EventPage>(path)
-        set(withEarlier(now(), page.events, page.earlier ?? false))
-      } finally {
-        set({ loadingEarlier: false })
-      }
-    },
   }
 }
 
-/** The prompts that the server has, or will never take: no need to send them again. */
-function* confirmed(transcript: Transcript, frames: readonly ServerFrame[]): Iterable<string> {
+async function loadEarlier({ getState: now, setState: set }: State, api: Api): Promise<void> {
+  const first = now().events[0]?.seq
+  if (now().loadingEarlier || first === undefined) return
+  set({ loadingEarlier: true })
+  try {
+    const session = encodeURIComponent(now().id)
+    const path = `/sessions/${session}/events?before=${first}&limit=${EARLIER_PAGE}`
+    const page = await api.ask<EventPage>(path)
+    set(withEarlier(now(), page.events, page.earlier ?? false))
+  } finally {
+    set({ loadingEarlier: false })
+  }
+}
+
+/** What is still open of what this tab decided; a refusal gives the buttons back. */
+function stillDeciding(
+  deciding: Readonly<Record<string, string>>,
+  transcript: Transcript,
+  frames: readonly ServerFrame[],
+): Record<string, string> {
+  const refused = frames.some(
+    (frame) =>
+      frame.type === 'command_refused' &&
+      (frame.command === 'decide_permission' || frame.command === 'give_answer'),
+  )
+  const open = openIds(transcript)
+  const still = Object.entries(deciding).filter(([key]) => open.has(key) && !refused)
+  return Object.fromEntries(still)
+}
+
+function openIds({ session }: Transcript): Set<string> {
+  return new Set([
+    ...(session?.permissions ?? []).map((asked) => asked.permission_id),
+    ...(session?.questions ?? []).map((asked) => asked.question_id),
+  ])
+}
+
+/** Commands that need not be sent again: the server has them, refused them, or they are moot. */
+function* settledKeys(
+  before: OpenSession,
+  transcript: Transcript,
+  frames: readonly ServerFrame[],
+): Iterable<string> {
+  const still = stillDeciding(before.deciding, transcript, frames)
+  for (const key of Object.keys(before.deciding)) if (!(key in still)) yield key
+  yield* confirmedPrompts(transcript, frames)
+}
+
+function* confirmedPrompts(
+  transcript: Transcript,
+  frames: readonly ServerFrame[],
+): Iterable<string> {
   for (const frame of frames) {
     if (frame.type === 'command_refused' && frame.client_id) yield frame.client_id
     if (frame.type !== 'events' && frame.type !== 'snapshot') continue

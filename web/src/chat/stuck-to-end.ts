@@ -7,7 +7,7 @@ export function useStuckToEnd(scroller: HTMLElement | null): { stuck: boolean; j
   const [stuck, setStuck] = useState(true)
 
   const jump = useCallback(() => {
-    if (scroller) scroller.scrollTop = scroller.scrollHeight
+    scroller?.scrollTo({ top: scroller.scrollHeight })
     setStuck(true)
   }, [scroller])
 
@@ -25,7 +25,7 @@ export function useStuckToEnd(scroller: HTMLElement | null): { stuck: boolean; j
     }
     const follow = () => {
       height = scroller.scrollHeight
-      if (following) scroller.scrollTop = height
+      if (following) scroller.scrollTo({ top: height })
     }
     const sizes = new ResizeObserver(follow)
     sizes.observe(scroller)

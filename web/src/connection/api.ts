@@ -48,7 +48,8 @@ export interface ApiSettings {
 }
 
 export function createApi(settings: ApiSettings): Api {
-  const send = (path: string, ask: Ask) => request(settings.fetch ?? globalThis.fetch, path, ask)
+  const send = (path: string, asked: Ask) =>
+    request(settings.fetch ?? globalThis.fetch, path, asked)
   let refreshing: Promise<boolean> | null = null
 
   async function refreshOnce(): Promise<boolean> {

@@ -7,7 +7,8 @@ import type { BrowserCommand, ServerFrame } from '@/protocol/chat.generated'
 import { backoff } from './backoff'
 import { FramePump } from './frame-pump'
 
-export type SocketStatus = 'connecting' | 'online' | 'reconnecting' | 'offline' | 'signed-out' | 'gone'
+export type SocketStatus =
+  'connecting' | 'online' | 'reconnecting' | 'offline' | 'signed-out' | 'gone'
 
 export interface ResumePoint {
   seq: number

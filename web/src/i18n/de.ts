@@ -2,7 +2,9 @@
 import type { en } from './en'
 
 type Translated<Sentences> = {
-  readonly [Key in keyof Sentences]: Sentences[Key] extends string ? string : Translated<Sentences[Key]>
+  readonly [Key in keyof Sentences]: Sentences[Key] extends string
+    ? string
+    : Translated<Sentences[Key]>
 }
 
 export const de: Translated<typeof en> = {
@@ -134,6 +136,8 @@ export const de: Translated<typeof en> = {
     input: 'Eingabe',
     output: 'Ausgabe',
     silent: 'Keine Ausgabe.',
+    lines_one: '{{count}} Zeile',
+    lines_other: '{{count}} Zeilen',
     changes: 'Änderungen an {{path}}',
     omitted_one: '{{count}} Zeichen wurde weggelassen.',
     omitted_other: '{{count}} Zeichen wurden weggelassen.',
@@ -198,8 +202,7 @@ export const de: Translated<typeof en> = {
       model: 'Das Modell wurde gewechselt.',
       mode: 'Der Erlaubnismodus wurde gewechselt.',
       limited: 'Das Ratenlimit des Modells ist fast oder ganz erreicht.',
-      limitedUntil:
-        'Das Ratenlimit des Modells ist fast oder ganz erreicht; es gilt bis {{time}}.',
+      limitedUntil: 'Das Ratenlimit des Modells ist fast oder ganz erreicht; es gilt bis {{time}}.',
     },
     failure: {
       rate_limit: 'Das Ratenlimit des Modells ist erreicht.',
@@ -270,7 +273,12 @@ export const de: Translated<typeof en> = {
       answered: 'Beantwortet von {{name}}',
     },
     modeLabel: 'Erlaubnismodus',
-    mode: { default: 'Fragen', acceptEdits: 'Ändern erlaubt', plan: 'Planen', dontAsk: 'Nie fragen' },
+    mode: {
+      default: 'Fragen',
+      acceptEdits: 'Ändern erlaubt',
+      plan: 'Planen',
+      dontAsk: 'Nie fragen',
+    },
     modeHint: {
       default: 'Claude fragt, bevor es Befehle ausführt oder Dateien ändert.',
       acceptEdits: 'Dateien zu ändern braucht keine Erlaubnis, Befehle schon.',

@@ -126,6 +126,8 @@ export const en = {
     input: 'Input',
     output: 'Output',
     silent: 'No output.',
+    lines_one: '{{count}} line',
+    lines_other: '{{count}} lines',
     changes: 'Changes to {{path}}',
     omitted_one: '{{count}} character was left out.',
     omitted_other: '{{count}} characters were left out.',

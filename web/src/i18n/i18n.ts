@@ -24,5 +24,8 @@ async function more(locale: Locale) {
 export function localeOf(wish: 'system' | Locale, languages: readonly string[]): Locale {
   if (wish !== 'system') return wish
   const known = languages.map((language) => language.slice(0, 2).toLowerCase())
-  return LOCALES.find((locale) => locale === known.find((code) => LOCALES.includes(code as Locale))) ?? 'en'
+  return (
+    LOCALES.find((locale) => locale === known.find((code) => LOCALES.includes(code as Locale))) ??
+    'en'
+  )
 }

@@ -9,7 +9,9 @@ export function Exactly({ asked }: { asked: PermissionRequested }) {
   const { input } = asked
   const path = input['file_path']
   if (typeof input['command'] === 'string') {
-    const others = Object.entries(input).filter(([key]) => key !== 'command' && key !== 'description')
+    const others = Object.entries(input).filter(
+      ([key]) => key !== 'command' && key !== 'description',
+    )
     return (
       <>
         <Preformatted text={input['command']} label={t('permissions.exactly')} />

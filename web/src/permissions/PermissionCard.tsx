@@ -62,27 +62,46 @@ export function PermissionCard({ asked, deciding, onDecide }: PermissionCardProp
         />
       ) : null}
       {panel === 'none' ? (
-        <div className="dock-actions">
-          <Button variant="primary" disabled={sending} onClick={() => onDecide({ choice: 'allow' })}>
-            {t('permissions.allow')}
-            <kbd>1</kbd>
-          </Button>
-          {rules.length > 0 ? (
-            <Button disabled={sending} onClick={() => onDecide({ choice: 'allow_always' })}>
-              {t('permissions.always')}
-              <kbd>2</kbd>
-            </Button>
-          ) : null}
-          <Button disabled={sending} onClick={() => setPanel('deny')}>
-            {t('permissions.deny')}
-            <kbd>3</kbd>
-          </Button>
-          <Button variant="quiet" disabled={sending} onClick={() => setPanel('edit')}>
-            {t('permissions.edit')}
-          </Button>
-          {sending ? <span className="dock-sending">{t('permissions.sending')}</span> : null}
-        </div>
+        <Answers
+          always={rules.length > 0}
+          sending={sending}
+          onDecide={onDecide}
+          onPanel={setPanel}
+        />
       ) : null}
+    </div>
+  )
+}
+
+interface AnswersProps {
+  always: boolean
+  sending: boolean
+  onDecide: (decision: PermissionDecision) => void
+  onPanel: (panel: Panel) => void
+}
+
+function Answers({ always, sending, onDecide, onPanel }: AnswersProps) {
+  const { t } = useTranslation()
+  return (
+    <div className="dock-actions">
+      <Button variant="primary" disabled={sending} onClick={() => onDecide({ choice: 'allow' })}>
+        {t('permissions.allow')}
+        <kbd>1</kbd>
+      </Button>
+      {always ? (
+        <Button disabled={sending} onClick={() => onDecide({ choice: 'allow_always' })}>
+          {t('permissions.always')}
+          <kbd>2</kbd>
+        </Button>
+      ) : null}
+      <Button disabled={sending} onClick={() => onPanel('deny')}>
+        {t('permissions.deny')}
+        <kbd>3</kbd>
+      </Button>
+      <Button variant="quiet" disabled={sending} onClick={() => onPanel('edit')}>
+        {t('permissions.edit')}
+      </Button>
+      {sending ? <span className="dock-sending">{t('permissions.sending')}</span> : null}
     </div>
   )
 }

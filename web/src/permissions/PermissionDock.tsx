@@ -5,7 +5,11 @@
 import { ChevronLeft, ChevronRight } from 'lucide-react'
 import { useEffect, useRef, useState } from 'react'
 import { useTranslation } from 'react-i18next'
-import type { PermissionDecision, PermissionRequested, QuestionAsked } from '@/protocol/chat.generated'
+import type {
+  PermissionDecision,
+  PermissionRequested,
+  QuestionAsked,
+} from '@/protocol/chat.generated'
 import { IconButton } from '@/ui/Button'
 import { PermissionCard } from './PermissionCard'
 import { QuestionCard } from './QuestionCard'
@@ -35,42 +39,42 @@ export function PermissionDock(props: DockProps) {
   return (
     <section ref={section} className="dock-frame" aria-label={t('permissions.dock')} tabIndex={-1}>
       <div className="dock fades">
-      {waiting.length > 1 ? (
-        <div className="dock-places">
-          <IconButton
-            label={t('permissions.previous')}
-            disabled={index === 0}
-            onClick={() => setPlace(index - 1)}
-          >
-            <ChevronLeft size={16} aria-hidden="true" />
-          </IconButton>
-          <span className="mono">
-            {index + 1}/{waiting.length}
-          </span>
-          <IconButton
-            label={t('permissions.next')}
-            disabled={index === waiting.length - 1}
-            onClick={() => setPlace(index + 1)}
-          >
-            <ChevronRight size={16} aria-hidden="true" />
-          </IconButton>
-        </div>
-      ) : null}
-      {current.type === 'permission_requested' ? (
-        <PermissionCard
-          key={current.permission_id}
-          asked={current}
-          deciding={props.deciding[current.permission_id] ?? null}
-          onDecide={(decision) => props.onDecide(current.permission_id, decision)}
-        />
-      ) : (
-        <QuestionCard
-          key={current.question_id}
-          asked={current}
-          sending={current.question_id in props.deciding}
-          onAnswer={(answers) => props.onAnswer(current.question_id, answers)}
-        />
-      )}
+        {waiting.length > 1 ? (
+          <div className="dock-places">
+            <IconButton
+              label={t('permissions.previous')}
+              disabled={index === 0}
+              onClick={() => setPlace(index - 1)}
+            >
+              <ChevronLeft size={16} aria-hidden="true" />
+            </IconButton>
+            <span className="mono">
+              {index + 1}/{waiting.length}
+            </span>
+            <IconButton
+              label={t('permissions.next')}
+              disabled={index === waiting.length - 1}
+              onClick={() => setPlace(index + 1)}
+            >
+              <ChevronRight size={16} aria-hidden="true" />
+            </IconButton>
+          </div>
+        ) : null}
+        {current.type === 'permission_requested' ? (
+          <PermissionCard
+            key={current.permission_id}
+            asked={current}
+            deciding={props.deciding[current.permission_id] ?? null}
+            onDecide={(decision) => props.onDecide(current.permission_id, decision)}
+          />
+        ) : (
+          <QuestionCard
+            key={current.question_id}
+            asked={current}
+            sending={current.question_id in props.deciding}
+            onAnswer={(answers) => props.onAnswer(current.question_id, answers)}
+          />
+        )}
       </div>
     </section>
   )

@@ -20,7 +20,10 @@ export function SessionList({ current }: { current: string | null }) {
     () => query.data?.pages.flatMap((page) => page.sessions) ?? [],
     [query.data],
   )
-  const groups = useMemo(() => byDay(sessions, new Date()), [sessions])
+  const groups = useMemo(
+    () => byDay(sessions, new Date(query.dataUpdatedAt)),
+    [sessions, query.dataUpdatedAt],
+  )
   return (
     <nav className="sessions" aria-label={t('sessions.list')}>
       {query.isError ? <p className="sessions-problem">{t('sessions.listFailed')}</p> : null}

@@ -20,7 +20,9 @@ export function byDay<Item extends { updated_at: string }>(
   ])
   const sorted = items.toSorted((a, b) => b.updated_at.localeCompare(a.updated_at))
   for (const item of sorted) groups.get(dayOf(new Date(item.updated_at), now))?.push(item)
-  return [...groups].filter(([, found]) => found.length > 0).map(([day, found]) => ({ day, items: found }))
+  return [...groups]
+    .filter(([, found]) => found.length > 0)
+    .map(([day, found]) => ({ day, items: found }))
 }
 
 function dayOf(date: Date, now: Date): Day {

@@ -47,7 +47,16 @@ function SettingField({ setting }: { setting: Setting }) {
   )
 }
 
-const KEYS = ['send', 'newline', 'stop', 'dock', 'landmark', 'newSession', 'sidebar', 'help'] as const
+const KEYS = [
+  'send',
+  'newline',
+  'stop',
+  'dock',
+  'landmark',
+  'newSession',
+  'sidebar',
+  'help',
+] as const
 
 export function KeyTable() {
   const { t } = useTranslation()

@@ -10,11 +10,7 @@ export interface Action {
   run: () => void
 }
 
-export function ActionMenu(props: {
-  label: string
-  icon: LucideIcon
-  actions: readonly Action[]
-}) {
+export function ActionMenu(props: { label: string; icon: LucideIcon; actions: readonly Action[] }) {
   const Icon = props.icon
   return (
     <MenuTrigger>

@@ -1,6 +1,14 @@
 /** One of several: a select with a sentence under each option. */
 import { Check, ChevronDown } from 'lucide-react'
-import { Button, ListBox, ListBoxItem, Popover, Select, SelectValue, Text } from 'react-aria-components'
+import {
+  Button,
+  ListBox,
+  ListBoxItem,
+  Popover,
+  Select,
+  SelectValue,
+  Text,
+} from 'react-aria-components'
 
 export interface ChoiceOption {
   value: string

@@ -16,16 +16,23 @@ export function Markdown({ text, open = false }: { text: string; open?: boolean 
   const current = state.text === text ? state : split(state, text)
   if (current !== state) setState(current)
   const last = current.blocks.length - 1
-  let start = 0
   return (
     <div className="markdown">
-      {current.blocks.map((block, index) => {
-        const key = start
-        start += block.length
-        return <Block key={key} text={open && index === last ? closed(block) : block} />
-      })}
+      {keyed(current.blocks).map(({ block, start }, index) => (
+        <Block key={start} text={open && index === last ? closed(block) : block} />
+      ))}
     </div>
   )
+}
+
+/** A block is named by where it begins: that does not change while text is appended. */
+function keyed(blocks: readonly string[]): { block: string; start: number }[] {
+  let end = 0
+  return blocks.map((block) => {
+    const start = end
+    end += block.length
+    return { block, start }
+  })
 }
 
 const Block = memo(function Block({ text }: { text: string }) {

@@ -52,7 +52,10 @@ const KINDS: Record<string, [string, string[]]> = {
   '#000003': ['tok-number', ['constant', 'support.constant', 'markup.deleted']],
   '#000004': ['tok-function', ['entity.name.function', 'support.function', 'entity.name.tag']],
   '#000005': ['tok-comment', ['comment', 'punctuation.definition.comment']],
-  '#000006': ['tok-type', ['entity.name.type', 'support.type', 'support.class', 'entity.name.class']],
+  '#000006': [
+    'tok-type',
+    ['entity.name.type', 'support.type', 'support.class', 'entity.name.class'],
+  ],
   '#000007': ['tok-parameter', ['variable.parameter', 'entity.other.attribute-name']],
   '#000008': ['tok-punctuation', ['punctuation', 'keyword.operator']],
 }

@@ -6,7 +6,10 @@ import type { Highlighter, Lines } from './highlight'
 const POLICY = 'casemate-worker'
 
 interface TrustedTypes {
-  createPolicy(name: string, rules: { createScriptURL: (url: string) => string }): {
+  createPolicy(
+    name: string,
+    rules: { createScriptURL: (url: string) => string },
+  ): {
     createScriptURL(url: string): string
   }
 }

@@ -2,11 +2,11 @@
 import Anser from 'anser'
 import { useMemo } from 'react'
 
-// eslint-disable-next-line no-control-regex -- escape sequences are control characters
+// escape sequences are control characters
 const LINKS = /\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)/g
-// eslint-disable-next-line no-control-regex -- moves of the cursor, clearing of the screen
+// moves of the cursor, clearing of the screen
 const MOVES = /\u001b\[[0-9;?]*[A-HJKSTfhln]/g
-// eslint-disable-next-line no-control-regex -- what is left and no tab, newline or escape
+// what is left and no tab, newline or escape
 const CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001a\u001c-\u001f\u007f]/g
 
 /** A line that was written over (a progress bar) shows what stood there last. */

@@ -29,7 +29,11 @@ export function BashBody({ row }: { row: ToolRow }) {
       {row.result ? (
         // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls, so keys must reach it
         <pre className="terminal-output" role="group" aria-label={t('chat.output')} tabIndex={0}>
-          {output.trim() ? <Ansi text={output} /> : <span className="muted">{t('chat.silent')}</span>}
+          {output.trim() ? (
+            <Ansi text={output} />
+          ) : (
+            <span className="muted">{t('chat.silent')}</span>
+          )}
         </pre>
       ) : null}
       <Cut row={row} />

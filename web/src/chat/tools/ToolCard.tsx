@@ -39,7 +39,7 @@ export const ToolCard = memo(function ToolCard({ row }: { row: ToolRow }) {
         <span className="tool-summary">
           <Revealed text={view.summary(input).slice(0, LONGEST_SUMMARY)} />
         </span>
-        <span className="tool-meta">{view.meta?.(row, input)}</span>
+        <span className="tool-meta">{view.meta?.(row, input, t)}</span>
         <ToolState state={state} />
       </button>
       <Decision row={row} />

@@ -34,7 +34,9 @@ function unescaped(value: string): string {
 /** The text that Claude was given as the result. */
 export function resultText(row: ToolRow): string {
   const parts = row.result?.content ?? []
-  return parts.map((part) => (part.kind === 'other' ? json(part.other) : (part.text ?? ''))).join('\n')
+  return parts
+    .map((part) => (part.kind === 'other' ? json(part.other) : (part.text ?? '')))
+    .join('\n')
 }
 
 export function json(value: unknown): string {

@@ -15,6 +15,7 @@ import {
   Wrench,
   type LucideIcon,
 } from 'lucide-react'
+import type { TFunction } from 'i18next'
 import type { ComponentType } from 'react'
 import { changeSize } from '@/ui/Diff'
 import type { ToolRow } from '../transcript/shape'
@@ -30,7 +31,7 @@ export interface ToolView {
   title?: (name: string) => string
   summary: (input: Input) => string
   /** A few characters at the right end: `+58 −0`, `412 lines`. */
-  meta?: (row: ToolRow, input: Input) => string
+  meta?: (row: ToolRow, input: Input, t: TFunction) => string
   Body: ComponentType<{ row: ToolRow }>
 }
 
@@ -44,8 +45,8 @@ const changed = (_row: ToolRow, input: Input) => {
   return `+${added} −${removed}`
 }
 
-const found = (row: ToolRow) =>
-  row.result && !row.result.is_error ? String(lineCount(resultText(row))) : ''
+const found = (row: ToolRow, _input: Input, t: TFunction) =>
+  row.result && !row.result.is_error ? t('chat.lines', { count: lineCount(resultText(row)) }) : ''
 
 const search: ToolView = {
   icon: Search,
@@ -93,7 +94,10 @@ const VIEWS: Record<string, ToolView> = {
   Read: {
     icon: FileText,
     summary: path,
-    meta: (row) => (row.result && !row.result.is_error ? `${lineCount(resultText(row))} ↵` : ''),
+    meta: (row, _input, t) =>
+      row.result && !row.result.is_error
+        ? t('chat.lines', { count: lineCount(resultText(row)) })
+        : '',
     Body: ReadBody,
   },
   Task: agent,
@@ -114,7 +118,8 @@ const VIEWS: Record<string, ToolView> = {
 
 const UNKNOWN: ToolView = {
   icon: Wrench,
-  summary: (input) => firstLine(String(Object.values(input).find((v) => typeof v === 'string') ?? '')),
+  summary: (input) =>
+    firstLine(String(Object.values(input).find((v) => typeof v === 'string') ?? '')),
   Body: JsonBody,
 }
 

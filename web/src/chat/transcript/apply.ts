@@ -155,8 +155,8 @@ function applyMeasures(draft: Draft, event: Event): boolean {
 }
 
 function applyMarks(draft: Draft, event: Event, seq: number, at: string): void {
-  const mark = (mark: Mark, tag: string, text: string) =>
-    draft.put({ kind: 'mark', id: `mark:${seq}`, at, parent: null, mark, tag, text })
+  const mark = (kind: Mark, tag: string, text: string) =>
+    draft.put({ kind: 'mark', id: `mark:${seq}`, at, parent: null, mark: kind, tag, text })
   switch (event.type) {
     case 'note_written': {
       const { text, origin = '', parent = null } = event

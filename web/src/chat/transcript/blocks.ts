@@ -106,9 +106,7 @@ function afterOffset(text: string, known: number): string {
 }
 
 export function countPoints(text: string): number {
-  let points = 0
-  for (const _point of text) points += 1
-  return points
+  return [...text].length
 }
 
 const elapsed = (from: string, to: string) => Math.max(0, Date.parse(to) - Date.parse(from))

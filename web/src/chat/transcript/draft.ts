@@ -42,8 +42,8 @@ export class Draft {
   }
 
   remove(id: string): void {
-    const { [id]: _gone, ...rest } = this.next.rows
-    this.next.rows = rest
+    const kept = Object.entries(this.next.rows).filter(([other]) => other !== id)
+    this.next.rows = Object.fromEntries(kept)
     this.next.order = this.next.order.filter((other) => other !== id)
     this.next.outgoing = this.next.outgoing.filter((other) => other !== id)
   }

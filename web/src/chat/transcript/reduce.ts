@@ -93,14 +93,26 @@ export function withEarlier(
   const { todos, agent, busy, refusal, seq, epoch, session, answered } = now
   return {
     ...draft.done(),
-    ...{ todos, agent: agent ?? draft.get('agent'), busy, refusal, seq, epoch, session, answered },
+    todos,
+    agent: agent ?? draft.get('agent'),
+    busy,
+    refusal,
+    seq,
+    epoch,
+    session,
+    answered,
     earlier,
     loaded: true,
   }
 }
 
 /** The prompt as it is shown before the server has it. */
-export function withPrompt(now: Transcript, clientId: string, text: string, at: string): Transcript {
+export function withPrompt(
+  now: Transcript,
+  clientId: string,
+  text: string,
+  at: string,
+): Transcript {
   const id = userRowId(clientId)
   const shared = { kind: 'user', id, clientId, parent: null, problem: null } as const
   const row: Row = { ...shared, text, at, by: '', delivery: 'sending' }

@@ -65,7 +65,8 @@ export interface FailureRow extends RowOf<'failure'> {
   readonly details: readonly string[]
 }
 
-export type Mark = 'compacted' | 'reset' | 'lost' | 'ended' | 'unknown' | 'model' | 'mode' | 'limited'
+export type Mark =
+  'compacted' | 'reset' | 'lost' | 'ended' | 'unknown' | 'model' | 'mode' | 'limited'
 
 /** A line across the transcript. */
 export interface MarkRow extends RowOf<'mark'> {
@@ -79,14 +80,7 @@ export interface TurnRow extends RowOf<'turn'> {
 }
 
 export type Row =
-  | UserRow
-  | TextRow
-  | ThoughtRow
-  | ToolRow
-  | NoteRow
-  | FailureRow
-  | MarkRow
-  | TurnRow
+  UserRow | TextRow | ThoughtRow | ToolRow | NoteRow | FailureRow | MarkRow | TurnRow
 
 export interface Turn {
   readonly id: string

@@ -1,5 +1,10 @@
 /** Subagents and background tasks, as the inspector lists them. */
-import type { TaskFinished, TaskProgressed, TaskStarted, TaskUpdated } from '@/protocol/chat.generated'
+import type {
+  TaskFinished,
+  TaskProgressed,
+  TaskStarted,
+  TaskUpdated,
+} from '@/protocol/chat.generated'
 import type { Draft } from './draft'
 import type { Task } from './shape'
 
@@ -41,7 +46,8 @@ export function finishTask(draft: Draft, event: TaskFinished, at: string): void 
   })
 }
 
-const known = (draft: Draft, id: string, at: string): Task => draft.get('tasks')[id] ?? unseen(id, at)
+const known = (draft: Draft, id: string, at: string): Task =>
+  draft.get('tasks')[id] ?? unseen(id, at)
 
 const unseen = (id: string, at: string): Task => ({
   id,

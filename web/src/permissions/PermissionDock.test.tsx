@@ -1,0 +1,155 @@
+import { render, screen } from '@testing-library/react'
+import userEvent from '@testing-library/user-event'
+import { I18nextProvider } from 'react-i18next'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
+import type { i18n } from 'i18next'
+import { createI18n } from '@/i18n/i18n'
+import { permission } from '@/testing/wire'
+import type { PermissionRequested, QuestionAsked } from '@/protocol/chat.generated'
+import { PermissionDock, type DockProps } from './PermissionDock'
+
+let words: i18n
+beforeEach(async () => {
+  words = await createI18n('en')
+})
+
+const asked = (id: string, command?: string) => permission(id, command) as PermissionRequested
+
+function show(change: Partial<DockProps> = {}) {
+  const props: DockProps = {
+    permissions: [asked('p1')],
+    questions: [],
+    deciding: {},
+    onDecide: vi.fn(),
+    onAnswer: vi.fn(),
+    onDone: vi.fn(),
+    ...change,
+  }
+  const tree = (now: DockProps) => (
+    <I18nextProvider i18n={words}>
+      <input aria-label="elsewhere" />
+      <PermissionDock {...now} />
+    </I18nextProvider>
+  )
+  const shown = render(tree(props))
+  return {
+    props,
+    update: (next: Partial<DockProps>) => shown.rerender(tree({ ...props, ...next })),
+  }
+}
+
+const press = (name: RegExp) => userEvent.click(screen.getByRole('button', { name }))
+
+describe('the permission dock', () => {
+  it('shows exactly what would run, and the rule that "always" saves', () => {
+    show({ permissions: [asked('p1', 'rm -rf build')] })
+    expect(screen.getByRole('group', { name: /exactly/i })).toHaveTextContent('rm -rf build')
+    expect(screen.getByText('Bash(make:*)')).toBeVisible()
+  })
+
+  it('shows characters that would hide', () => {
+    show({ permissions: [asked('p1', 'echo \u202egnp.exe\u200b')] })
+    expect(screen.getByRole('group', { name: /exactly/i })).toHaveTextContent('U+202Egnp.exeU+200B')
+    expect(screen.getByText(/normally invisible. They/)).toBeVisible()
+  })
+
+  it('allows once, and always', async () => {
+    const { props } = show()
+    await press(/allow once/i)
+    expect(props.onDecide).toHaveBeenLastCalledWith('p1', { choice: 'allow' })
+    await press(/always/i)
+    expect(props.onDecide).toHaveBeenLastCalledWith('p1', { choice: 'allow_always' })
+  })
+
+  it('denies with a reason, or stops the turn as well', async () => {
+    const { props } = show()
+    await press(/deny/i)
+    await userEvent.type(screen.getByRole('textbox', { name: /why not/i }), 'wrong folder')
+    await press(/^deny$/i)
+    expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
+      choice: 'deny',
+      reason: 'wrong folder',
+    })
+    await press(/deny and stop/i)
+    expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
+      choice: 'deny_and_stop',
+      reason: 'wrong folder',
+    })
+  })
+
+  it('lets the command be changed first', async () => {
+    const { props } = show()
+    await press(/edit first/i)
+    const field = screen.getByRole('textbox', { name: /command/i })
+    await userEvent.clear(field)
+    await userEvent.type(field, 'make -n')
+    await press(/allow as edited/i)
+    expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
+      choice: 'allow',
+      updated_input: { command: 'make -n' },
+    })
+  })
+
+  it('takes no focus by itself, and Alt+P leads to its heading, not to a button', async () => {
+    const { update } = show({ permissions: [] })
+    screen.getByLabelText('elsewhere').focus()
+    update({ permissions: [asked('p1')] })
+    expect(screen.getByLabelText('elsewhere')).toHaveFocus()
+    await userEvent.keyboard('{Alt>}p{/Alt}')
+    expect(screen.getByRole('heading', { name: /allow bash/i })).toHaveFocus()
+  })
+
+  it('obeys its digits only when it has the focus', async () => {
+    const { props } = show()
+    screen.getByLabelText('elsewhere').focus()
+    await userEvent.keyboard('1')
+    expect(props.onDecide).not.toHaveBeenCalled()
+    screen.getByRole('heading').focus()
+    await userEvent.keyboard('2')
+    expect(props.onDecide).toHaveBeenLastCalledWith('p1', { choice: 'allow_always' })
+  })
+
+  it('cannot be answered twice while the answer is on its way', async () => {
+    const { props } = show({ deciding: { p1: 'allow' } })
+    await press(/allow once/i)
+    expect(props.onDecide).not.toHaveBeenCalled()
+    expect(screen.getByText('Sending…')).toBeVisible()
+  })
+
+  it('shows several one by one, and gives the focus back after the last', async () => {
+    const { props, update } = show({ permissions: [asked('p1'), asked('p2', 'ls')] })
+    expect(screen.getByText('1/2')).toBeVisible()
+    await press(/next request/i)
+    expect(screen.getByRole('group', { name: /exactly/i })).toHaveTextContent('ls')
+    await press(/allow once/i)
+    expect(props.onDecide).toHaveBeenLastCalledWith('p2', { choice: 'allow' })
+    update({ permissions: [] })
+    expect(props.onDone).toHaveBeenCalled()
+  })
+})
+
+describe('a question', () => {
+  const question: QuestionAsked = {
+    type: 'question_asked',
+    question_id: 'q1',
+    questions: [
+      { question: 'Which one?', options: [{ label: 'SQLite' }, { label: 'PostgreSQL' }] },
+      { question: 'Extras?', multi_select: true, options: [{ label: 'A' }, { label: 'B' }] },
+    ],
+  }
+
+  it('is answered by a choice, by several, or in own words', async () => {
+    const { props } = show({ permissions: [], questions: [question] })
+    expect(screen.getByRole('button', { name: /answer/i })).toBeDisabled()
+    await userEvent.click(screen.getByRole('radio', { name: 'SQLite' }))
+    await userEvent.click(screen.getByRole('checkbox', { name: 'B' }))
+    await userEvent.click(screen.getByRole('checkbox', { name: 'A' }))
+    const own = screen.getAllByRole('textbox', { name: /own words/i })
+    await userEvent.type(own[1] as HTMLElement, 'and C')
+    await press(/answer/i)
+    expect(props.onAnswer).toHaveBeenCalledWith('q1', {
+      'Which one?': 'SQLite',
+      'Extras?': 'A, B, and C',
+    })
+  })
+})
