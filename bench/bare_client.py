@@ -1,8 +1,8 @@
 """One bare `ClaudeSDKClient`, timed: the baseline that Casemate is compared with.
 
-Run as a process of its own, on the host or in a container: it prints one JSON line with seconds from
-its start (`--started-at`, monotonic) to connected and to the first token. With `--wait` it connects,
-says so, and sends its prompt only when a line arrives on standard input.
+Run as a process of its own, on the host or in a container: it prints one JSON line with seconds
+from its start (`--started-at`) to connected and to the first token. With `--wait` it connects, says
+so, and sends its prompt only when a line arrives on standard input.
 """
 
 import argparse
@@ -47,9 +47,9 @@ async def run(options: argparse.Namespace) -> None:
         await client.query(options.prompt)
         first = None
         async for message in client.receive_response():
-            if first is None and isinstance(message, StreamEvent):
-                if message.event.get("type") == "content_block_delta":
-                    first = time.time()
+            delta = isinstance(message, StreamEvent) and message.event.get("type")
+            if first is None and delta == "content_block_delta":
+                first = time.time()
         await client.disconnect()
     start = options.started_at if options.started_at is not None else imported
     print(

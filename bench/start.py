@@ -5,7 +5,7 @@ scripted model in a process of its own:
 
     ready          HTTP `POST /sessions` -> the session has its sandbox
     casemate       prompt sent in that new session -> first token in the browser protocol
-    connected      the same prompt to a bare `ClaudeSDKClient` that is connected already, on the host
+    connected      the same prompt to a bare `ClaudeSDKClient`, connected already, on the host
     cold           a bare client in a new process: process start -> first token
     container      a new container per session with the same image: create -> first token
 
@@ -26,7 +26,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.protocol.events import BlockDelta, TextWritten, TurnEnded
+from orchestrator.protocol.sandbox_events import BlockDelta, TextWritten, TurnEnded
 from orchestrator.testing.chat_client import ApiClient
 from orchestrator.testing.running_casemate import RunningCasemate, free_port, running_casemate
 
@@ -136,7 +136,9 @@ async def cold_round(environment: dict[str, str]) -> float:
 
 
 async def container_round(environment: dict[str, str]) -> float:
-    given = {k: v for k, v in environment.items() if k.startswith(("ANTHROPIC", "CLAUDE", "DISABLE"))}
+    given = {
+        k: v for k, v in environment.items() if k.startswith(("ANTHROPIC", "CLAUDE", "DISABLE"))
+    }
     flags = [flag for name, value in given.items() for flag in ("-e", f"{name}={value}")]
     started = time.time()
     process = await asyncio.create_subprocess_exec(

@@ -27,7 +27,7 @@ from orchestrator.api.server import server_config
 from orchestrator.gateway.credential import Credential
 from orchestrator.gateway.gateway import Gateway
 from orchestrator.profiles import Catalogue, load_catalogue
-from orchestrator.protocol.events import UpstreamFailed, UsageMetered
+from orchestrator.protocol.control_events import UpstreamFailed, UsageMetered
 from orchestrator.protocol.ids import SessionId
 from orchestrator.sandboxes.opening import docker_pool
 from orchestrator.sandboxes.pool import Pool

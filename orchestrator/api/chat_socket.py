@@ -269,7 +269,7 @@ async def _close(socket: Socket, over: StreamOver) -> None:
         return
     try:
         await asyncio.wait_for(socket.close(code=over.code, reason=over.reason[:120]), timeout=5)
-    except Exception:  # noqa: BLE001  # nobody is there to be told
+    except Exception:  # noqa: BLE001  # the handshake is done: a close code is all that can be said
         _log.debug("chat_socket.close_failed", exc_info=True)
 
 

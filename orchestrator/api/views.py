@@ -9,7 +9,7 @@ from orchestrator.accounts.ports import Role, User
 from orchestrator.accounts.service import Admission, Principal
 from orchestrator.protocol.chat import SequencedEvent
 from orchestrator.protocol.commands import PermissionDecision
-from orchestrator.protocol.events import PermissionMode
+from orchestrator.protocol.event_parts import PermissionMode
 from orchestrator.protocol.ids import ClientId, ProfileName
 
 Meta = msgspec.Meta

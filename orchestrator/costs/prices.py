@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-from orchestrator.protocol.events import Usage
+from orchestrator.protocol.event_parts import Usage
 
 _MILLION = 1_000_000
 

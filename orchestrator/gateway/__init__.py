@@ -4,10 +4,3 @@ For: letting a claimed sandbox talk to the model API, and to nothing else, with 
 sees, and counting what that costs. Not for: deciding who may have a session, or what is remembered
 of one.
 """
-
-from orchestrator.gateway.credential import Credential, Secret
-from orchestrator.gateway.gateway import Gateway
-from orchestrator.gateway.notices import GatewayWatcher
-from orchestrator.gateway.settings import GatewaySettings
-
-__all__ = ["Credential", "Gateway", "GatewaySettings", "GatewayWatcher", "Secret"]

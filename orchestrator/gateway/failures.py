@@ -5,7 +5,7 @@ From a status or a fault to a tag, a plain sentence, and what to do about it.
 
 from typing import Literal
 
-from orchestrator.protocol.events import UpstreamFailed
+from orchestrator.protocol.control_events import UpstreamFailed
 
 Fault = Literal["dns", "unreachable", "tls", "proxy", "timeout", "cut", "redirected", "unreadable"]
 """How an upstream fails without, or instead of, a proper answer."""

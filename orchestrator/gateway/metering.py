@@ -7,7 +7,8 @@ never came, the answer's are estimated from what passed: that is billed too.
 import msgspec
 
 from orchestrator.costs import price
-from orchestrator.protocol.events import Usage, UsageMetered
+from orchestrator.protocol.control_events import UsageMetered
+from orchestrator.protocol.event_parts import Usage
 
 _LINE_LIMIT = 1 << 20
 _WHOLE_LIMIT = 8 << 20

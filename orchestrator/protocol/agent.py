@@ -2,7 +2,7 @@
 
 import msgspec
 
-from orchestrator.protocol.events import PermissionMode
+from orchestrator.protocol.event_parts import PermissionMode
 
 
 class AgentSetup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,8 +1,9 @@
 """The chat: frames between a browser and the control plane on `/api/v1/sessions/{id}/stream`.
 
-The browser says `resume` first, with the last `seq` and `epoch` that it saw. It gets the events that it
-missed, or a `snapshot` where the epoch changed or that was too long ago, and goes on live. `seq` grows
-by one per event within an epoch; a transient event is never replayed from the log, only from memory.
+The browser says `resume` first, with the last `seq` and `epoch` that it saw. It gets the events
+that it missed, or a `snapshot` where the epoch changed or that was too long ago, and goes on live.
+`seq` grows by one per event within an epoch; a transient event is never replayed from the log, only
+from memory.
 """
 
 from typing import Annotated, Any, Literal
@@ -10,12 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from orchestrator.protocol.commands import PermissionDecision
-from orchestrator.protocol.events import (
-    PermissionMode,
-    PermissionRequested,
-    QuestionAsked,
-    Usage,
-)
+from orchestrator.protocol.event_parts import PermissionMode, Usage
 from orchestrator.protocol.ids import (
     ClientId,
     PermissionId,
@@ -25,6 +21,7 @@ from orchestrator.protocol.ids import (
     SessionId,
     TurnId,
 )
+from orchestrator.protocol.sandbox_events import PermissionRequested, QuestionAsked
 from orchestrator.protocol.wire import Codec, Unrecognised, Wire
 
 MAX_PROMPT_BYTES = 1 << 20

@@ -4,14 +4,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from orchestrator.protocol.events import PermissionMode
+from orchestrator.protocol.event_parts import PermissionMode
 from orchestrator.protocol.ids import PermissionId, QuestionId, TurnId
 from orchestrator.protocol.wire import Codec, Unrecognised, Wire
 
 
 class PermissionDecision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A person's answer. `updated_input` replaces the tool's input (allow only); `reason` is told to
-    Claude (deny only); `suggestions` picks by position what "always" saves, all when left out."""
+    """A person's answer. `updated_input` replaces the tool's input (allow only); `reason` is told
+    to Claude (deny only); `suggestions` picks by position what "always" saves, all if left out."""
 
     choice: Literal["allow", "allow_always", "deny", "deny_and_stop"]
     updated_input: dict[str, Any] | None = None

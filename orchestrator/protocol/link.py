@@ -1,9 +1,9 @@
 """The link: frames between a shim and the control plane, as WebSocket text on the slot's socket.
 
 The shim dials, says `Hello` once its agent is connected (or why it could not), is answered with
-`Welcome`, and from then on both sides send what they have. Both number what they send from 1 and keep
-it until the other side acknowledges it; after a reconnect each sends again what was not. A number that
-was already seen is dropped. Who is calling is known from the socket that was called.
+`Welcome`, and from then on both sides send what they have. Both number what they send from 1 and
+keep it until the other side acknowledges it; after a reconnect each sends again what was not. A
+number that was already seen is dropped. Who is calling is known from the socket that was called.
 """
 
 from typing import Annotated

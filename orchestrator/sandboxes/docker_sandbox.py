@@ -13,8 +13,8 @@ import structlog
 
 from orchestrator.protocol.chat import Ending
 from orchestrator.protocol.commands import SandboxCommand
-from orchestrator.protocol.events import AgentDied
 from orchestrator.protocol.ids import SandboxId, SessionId
+from orchestrator.protocol.sandbox_events import AgentDied
 from orchestrator.sandboxes.background import BackgroundTasks
 from orchestrator.sandboxes.docker_engine import ContainerExit
 from orchestrator.sandboxes.errors import EngineFailure, SandboxFailure

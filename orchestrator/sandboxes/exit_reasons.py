@@ -7,7 +7,7 @@ link, what the kernel did, what the agent said, and only then what Docker tells 
 import msgspec
 
 from orchestrator.protocol.chat import Ending
-from orchestrator.protocol.events import AgentDied
+from orchestrator.protocol.sandbox_events import AgentDied
 from orchestrator.sandboxes.errors import LinkViolated
 
 KILLED = 137

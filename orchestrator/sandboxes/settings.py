@@ -78,8 +78,8 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     start_cap: int = 2
     """Starts at once per profile: beyond two on two cores, only the wait for each grows."""
     refill_pause: float = 2.0
-    """Seconds after a claim before its replacement is started, while others are ready. A start takes
-    more than a core for a second, just when the claimed one has its first answer to give."""
+    """Seconds after a claim before its replacement is started, while others are ready. A start
+    takes more than a core for a second, just when the claimed one has its first answer to give."""
     start_limit: float = 90.0
     """Seconds from create to ready. The first start of all reads 380 MB and can take 20 s."""
     max_age: float = 3600.0

@@ -20,12 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from orchestrator.protocol.commands import SandboxCommand, sandbox_command_codec
-from orchestrator.protocol.events import (
-    TRANSIENT,
-    AgentDied,
-    MemoryMeasured,
-    sandbox_event_codec,
-)
+from orchestrator.protocol.events import TRANSIENT
 from orchestrator.protocol.link import (
     PROTOCOL_VERSION,
     Batch,
@@ -36,6 +31,7 @@ from orchestrator.protocol.link import (
     link_codec,
 )
 from orchestrator.protocol.outbox import Outbox
+from orchestrator.protocol.sandbox_events import AgentDied, MemoryMeasured, sandbox_event_codec
 from orchestrator.protocol.wire import MalformedFrame, Unrecognised, snake_case
 from orchestrator.sandboxes.arrivals import Arrival, Arrivals, Pace
 from orchestrator.sandboxes.background import BackgroundTasks

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from orchestrator.protocol.chat import MAX_PROMPT_BYTES
 from orchestrator.protocol.commands import PermissionDecision
-from orchestrator.protocol.events import PermissionRequested, QuestionAsked
+from orchestrator.protocol.sandbox_events import PermissionRequested, QuestionAsked
 from orchestrator.sessions.errors import BadAnswer, ModelNotAllowed, PromptEmpty, PromptTooLarge
 from orchestrator.sessions.profiles import Profile
 

@@ -35,25 +35,26 @@ from orchestrator.protocol.commands import (
     SetPermissionMode,
     StartTurn,
 )
-from orchestrator.protocol.events import (
-    AgentDied,
-    Event,
+from orchestrator.protocol.control_events import (
     InterruptRequested,
-    PermissionRequested,
     PermissionResolved,
     PromptAccepted,
     PromptRemoved,
     QuestionAnswered,
-    QuestionAsked,
     SandboxAssigned,
     SandboxLost,
     SessionEnded,
     SessionRenamed,
-    TurnEnded,
     TurnStarted,
-    event_codec,
 )
+from orchestrator.protocol.events import Event, event_codec
 from orchestrator.protocol.ids import ClientId, TurnId
+from orchestrator.protocol.sandbox_events import (
+    AgentDied,
+    PermissionRequested,
+    QuestionAsked,
+    TurnEnded,
+)
 from orchestrator.protocol.wire import Unrecognised
 from orchestrator.sessions.checks import check_answers, check_decision, check_model, check_prompt
 from orchestrator.sessions.endings import SANDBOX_MISBEHAVED, agent_died, is_wished

@@ -1,7 +1,7 @@
 """Why a session ends: a tag for programs and a plain sentence for its people. Pure."""
 
 from orchestrator.protocol.chat import Ending
-from orchestrator.protocol.events import AgentDied
+from orchestrator.protocol.sandbox_events import AgentDied
 from orchestrator.sessions.errors import NoSandboxFree, RuleBroken, ShuttingDown, StorageFailed
 
 WISHED = frozenset({"ended_by_user"})

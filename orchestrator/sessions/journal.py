@@ -11,12 +11,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from orchestrator.protocol.chat import SequencedEvent, SessionView, Snapshot, server_frame_codec
-from orchestrator.protocol.events import (
-    TRANSIENT,
-    Event,
-    PromptAccepted,
-    event_codec,
-)
+from orchestrator.protocol.control_events import PromptAccepted
+from orchestrator.protocol.events import TRANSIENT, Event, event_codec
 from orchestrator.protocol.ids import SessionId
 from orchestrator.sessions.errors import StorageFailed
 from orchestrator.sessions.limits import SessionLimits

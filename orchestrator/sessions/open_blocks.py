@@ -6,13 +6,12 @@ Bounded: over `max_chars` the oldest block is forgotten; its durable event will 
 
 import msgspec
 
-from orchestrator.protocol.events import (
+from orchestrator.protocol.control_events import SandboxLost, SessionEnded
+from orchestrator.protocol.events import Event
+from orchestrator.protocol.sandbox_events import (
     AgentDied,
     BlockDelta,
     ConversationReset,
-    Event,
-    SandboxLost,
-    SessionEnded,
     TextWritten,
     ThoughtWritten,
     ToolStarted,

@@ -7,8 +7,10 @@ import msgspec
 
 from orchestrator.protocol.chat import Ending, SequencedEvent, SessionState, SessionView
 from orchestrator.protocol.commands import SandboxCommand
-from orchestrator.protocol.events import Event, SandboxEvent, Usage
+from orchestrator.protocol.event_parts import Usage
+from orchestrator.protocol.events import Event
 from orchestrator.protocol.ids import ClientId, ProfileName, SandboxId, SessionId, UserId
+from orchestrator.protocol.sandbox_events import SandboxEvent
 from orchestrator.sessions.profiles import Profile
 
 

@@ -8,7 +8,7 @@ import asyncio
 
 import msgspec
 
-from orchestrator.protocol.events import UpstreamFailed, UsageMetered
+from orchestrator.protocol.control_events import UpstreamFailed, UsageMetered
 from orchestrator.sessions.usage import summed
 
 MAX_REPORTS = 256

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from orchestrator.protocol.chat import BrowserCommand, Resume, SequencedEvent, SessionView
-from orchestrator.protocol.events import UpstreamFailed, UsageMetered, event_codec
+from orchestrator.protocol.control_events import UpstreamFailed, UsageMetered
+from orchestrator.protocol.events import event_codec
 from orchestrator.protocol.ids import ProfileName, SessionId, UserId
 from orchestrator.sessions import endings
 from orchestrator.sessions.cursors import decode_cursor, encode_cursor

@@ -1,6 +1,6 @@
 """Adding up tokens. Pure."""
 
-from orchestrator.protocol.events import Usage
+from orchestrator.protocol.event_parts import Usage
 
 
 def summed(one: Usage, other: Usage) -> Usage:

@@ -5,31 +5,33 @@ from collections.abc import Iterable
 import msgspec
 
 from orchestrator.protocol.chat import Ending, QueuedPrompt, SessionView
-from orchestrator.protocol.events import (
-    AgentReady,
-    ContextMeasured,
-    Event,
-    MemoryMeasured,
-    ModelChanged,
-    PermissionModeChanged,
-    PermissionRequested,
+from orchestrator.protocol.control_events import (
     PermissionResolved,
-    PermissionWithdrawn,
     PromptAccepted,
     PromptRemoved,
     QuestionAnswered,
-    QuestionAsked,
-    QuestionWithdrawn,
     SandboxAssigned,
     SandboxLost,
     SessionEnded,
     SessionRenamed,
-    StatusReported,
-    TurnEnded,
     TurnStarted,
     UsageMetered,
 )
+from orchestrator.protocol.events import Event
 from orchestrator.protocol.ids import ClientId, PermissionId, QuestionId, SandboxId
+from orchestrator.protocol.sandbox_events import (
+    AgentReady,
+    ContextMeasured,
+    MemoryMeasured,
+    ModelChanged,
+    PermissionModeChanged,
+    PermissionRequested,
+    PermissionWithdrawn,
+    QuestionAsked,
+    QuestionWithdrawn,
+    StatusReported,
+    TurnEnded,
+)
 from orchestrator.sessions.endings import is_wished
 from orchestrator.sessions.ports import SessionRecord
 from orchestrator.sessions.states import is_over, step

@@ -31,9 +31,9 @@ def daemon_process(files: DaemonFiles) -> int | None:
 def remove_stale_pid_files(files: DaemonFiles) -> list[Path]:
     """Remove those that name a dead process or another program, and return them.
 
-    dockerd trusts the number alone: after a reboot or in a restored machine it may belong to
-    anybody, and then dockerd refuses to start, or waits for a containerd that never answers. A
-    containerd that outlived its dockerd is left alone: the next dockerd takes it over.
+    dockerd trusts the number alone: after a reboot, in a restored machine, or where nobody reaps
+    the dead, it then refuses to start, or waits for a containerd that never answers. A containerd
+    that really outlived its dockerd is left alone: the next dockerd takes it over.
     """
     stale = []
     for path, program in ((files.pid, "dockerd"), (files.containerd_pid, "containerd")):
@@ -46,15 +46,18 @@ def remove_stale_pid_files(files: DaemonFiles) -> list[Path]:
 def _named_process(pid_file: Path, *, program: str, processes: Path) -> int | None:
     try:
         pid = int(pid_file.read_text().strip())
-        name = (processes / str(pid) / "comm").read_text().strip()
+        status = (processes / str(pid) / "status").read_text(errors="replace")
     except (OSError, ValueError):
         return None
-    return pid if name == program else None
+    facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    # A zombie has its number and name still, which is enough to deceive dockerd.
+    is_alive = not facts.get("State", "").startswith(("Z", "X"))
+    return pid if facts.get("Name") == program and is_alive else None
 
 
 def start_daemon(program: str, *, log: Path) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, so that Ctrl-C and the terminal's end do not reach it."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # dockerd finds runc, containerd and iptables by PATH, and a trimmed one lacks the sbin folders.
     path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
     try:

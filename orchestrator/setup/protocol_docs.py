@@ -4,7 +4,7 @@ import typing
 
 import msgspec
 
-from orchestrator.protocol import chat, commands, events, link
+from orchestrator.protocol import chat, commands, control_events, link, sandbox_events
 from orchestrator.setup.field_docs import cell, field_annotations, field_meanings, purpose
 
 HEADING = """# Protocol
@@ -19,8 +19,8 @@ unrecognised and ends nothing, so both sides may be of different versions.
 CHAPTERS = (
     ("From the browser", chat.BrowserCommand, chat),
     ("To the browser", chat.ServerFrame, None),
-    ("Events of the sandbox", events.SandboxEvent, events),
-    ("Events of the control plane", events.ControlEvent, None),
+    ("Events of the sandbox", sandbox_events.SandboxEvent, sandbox_events),
+    ("Events of the control plane", control_events.ControlEvent, control_events),
     ("The link between shim and control plane", link.LinkFrame, link),
     ("Commands to the sandbox", commands.SandboxCommand, commands),
 )

@@ -44,7 +44,7 @@ def remembered_choice(data_dir: Path) -> ImageChoice:
 
 
 def remember_choice(choice: ImageChoice, *, data_dir: Path) -> None:
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     (data_dir / CHOICE_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(choice)))
 
 

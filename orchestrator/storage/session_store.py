@@ -7,7 +7,7 @@ from piccolo.columns import Column
 from piccolo.columns.combination import WhereRaw
 
 from orchestrator.protocol.chat import Ending
-from orchestrator.protocol.events import Usage
+from orchestrator.protocol.event_parts import Usage
 from orchestrator.protocol.ids import SessionId, UserId
 from orchestrator.sessions.ports import SessionRecord
 from orchestrator.sessions.states import OVER

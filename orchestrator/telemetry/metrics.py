@@ -14,18 +14,16 @@ from prometheus_client.process_collector import ProcessCollector
 
 from orchestrator.accounts.events import AccountEvent
 from orchestrator.protocol.chat import SessionState
-from orchestrator.protocol.events import (
+from orchestrator.protocol.control_events import TurnStarted, UpstreamFailed, UsageMetered
+from orchestrator.protocol.events import Event
+from orchestrator.protocol.ids import ProfileName, SessionId
+from orchestrator.protocol.sandbox_events import (
     BlockDelta,
-    Event,
     TextWritten,
     ThoughtWritten,
     ToolStarted,
     TurnEnded,
-    TurnStarted,
-    UpstreamFailed,
-    UsageMetered,
 )
-from orchestrator.protocol.ids import ProfileName, SessionId
 from orchestrator.sessions.ports import SessionRecord
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

@@ -8,21 +8,23 @@ from typing import Any
 import structlog
 
 from orchestrator.protocol.chat import SessionState
-from orchestrator.protocol.events import (
-    AgentDied,
-    AgentFailed,
-    CliStderr,
-    CommandFailed,
-    Event,
-    MirrorFailed,
-    PermissionRequested,
+from orchestrator.protocol.control_events import (
     PermissionResolved,
     SandboxAssigned,
     SandboxLost,
     SessionEnded,
-    TurnEnded,
     TurnStarted,
     UpstreamFailed,
+)
+from orchestrator.protocol.events import Event
+from orchestrator.protocol.sandbox_events import (
+    AgentDied,
+    AgentFailed,
+    CliStderr,
+    CommandFailed,
+    MirrorFailed,
+    PermissionRequested,
+    TurnEnded,
 )
 from orchestrator.sessions.ports import SessionRecord
 

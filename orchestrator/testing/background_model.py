@@ -5,18 +5,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from orchestrator.testing.scripted_model import Pace, ScriptedModel
+from orchestrator.testing.scripted_model import Pace, Script, ScriptedModel
 
 START_LIMIT = 20.0
 
 
 @contextmanager
 def background_model(
-    *, require_key: str | None = None, pace: Pace | None = None
+    *, require_key: str | None = None, pace: Pace | None = None, script: Script | None = None
 ) -> Iterator[ScriptedModel]:
     """A started one; its `url` can be called from any process of this machine."""
     loop = asyncio.new_event_loop()
-    model = ScriptedModel(require_key=require_key, pace=pace or Pace())
+    model = ScriptedModel(require_key=require_key, pace=pace or Pace(), script=script)
     ready, over = threading.Event(), asyncio.Event()
 
     async def live() -> None:

@@ -1,6 +1,6 @@
 """A client of the public API, as a program would write one: REST and the chat's WebSocket.
 
-For integration tests and benches; it keeps every event that it saw and waits for what it is told to.
+For integration tests and benches; it keeps every event that it saw, and waits for what it is told.
 """
 
 import asyncio
@@ -26,8 +26,9 @@ from orchestrator.protocol.chat import (
     browser_command_codec,
     server_frame_codec,
 )
-from orchestrator.protocol.events import Event, TurnEnded, event_codec
+from orchestrator.protocol.events import Event, event_codec
 from orchestrator.protocol.ids import ClientId
+from orchestrator.protocol.sandbox_events import TurnEnded
 
 E_ = TypeVar("E_", bound=msgspec.Struct)
 LIMIT = 60.0

@@ -10,28 +10,23 @@ from orchestrator.protocol.commands import (
     PermissionDecision,
     StartTurn,
 )
-from orchestrator.protocol.events import (
+from orchestrator.protocol.event_parts import ContentPart, Option, Question, Rule, Suggestion, Usage
+from orchestrator.protocol.ids import PermissionId, QuestionId, TurnId
+from orchestrator.protocol.sandbox_events import (
     AgentDied,
     AgentFailed,
     AgentReady,
     BlockDelta,
-    ContentPart,
-    Option,
     PermissionRequested,
     PermissionWithdrawn,
-    Question,
     QuestionAsked,
     QuestionWithdrawn,
-    Rule,
     SandboxEvent,
-    Suggestion,
     TextWritten,
     ToolFinished,
     ToolStarted,
     TurnEnded,
-    Usage,
 )
-from orchestrator.protocol.ids import PermissionId, QuestionId, TurnId
 
 GREETING = "This is a fake sandbox. You said: "
 BASH_OUTPUT = "fake output"

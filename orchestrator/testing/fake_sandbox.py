@@ -21,16 +21,16 @@ from orchestrator.protocol.commands import (
     SetPermissionMode,
     StartTurn,
 )
-from orchestrator.protocol.events import (
-    ModelChanged,
-    PermissionModeChanged,
-    SandboxEvent,
-    sandbox_event_codec,
-)
 from orchestrator.protocol.ids import (
     ProfileName,
     SandboxId,
     SessionId,
+)
+from orchestrator.protocol.sandbox_events import (
+    ModelChanged,
+    PermissionModeChanged,
+    SandboxEvent,
+    sandbox_event_codec,
 )
 from orchestrator.protocol.wire import Unrecognised
 from orchestrator.sessions.errors import NoSandboxFree, ShuttingDown, UnknownProfile

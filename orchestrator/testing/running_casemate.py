@@ -1,7 +1,7 @@
 """A whole Casemate as its users meet it: the `casemate` command in a process of its own.
 
-For integration tests, browser tests and benches. It gets a fresh data directory, a free port, slots and
-an instance name of its own, so that several can run beside each other on one Docker host.
+For integration tests, browser tests and benches. It gets a fresh data directory, a free port, slots
+and an instance name of its own, so that several can run beside each other on one Docker host.
 """
 
 import os
@@ -67,7 +67,7 @@ class RunningCasemate:
 
     def command(self, *arguments: str, stdin: str = "") -> str:
         """Run the `casemate` command on the same data. Raises NotRunning where it fails."""
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - our own command
             [sys.executable, "-m", "orchestrator", *arguments],
             env=self._environment,
             input=stdin,
@@ -87,7 +87,7 @@ class RunningCasemate:
     def start(self, *arguments: str, ready: str = "/health/ready") -> None:
         """Start serving and wait until it says that it is ready."""
         with (self.home / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
                 [sys.executable, "-m", "orchestrator", *(arguments or ("serve", "--demo"))],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -128,7 +128,7 @@ class RunningCasemate:
 
     def containers(self) -> list[str]:
         """The ids of the containers that it has now."""
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - fixed arguments
             ["docker", "ps", "-aq", "--filter", f"label=casemate.instance={self.instance}"],  # noqa: S607
             capture_output=True,
             text=True,

@@ -16,14 +16,14 @@ from orchestrator.protocol.commands import (
     PermissionDecision,
     StartTurn,
 )
-from orchestrator.protocol.events import (
+from orchestrator.protocol.ids import ProfileName, SessionId, TurnId
+from orchestrator.protocol.sandbox_events import (
     BlockDelta,
     PermissionRequested,
     TextWritten,
     ToolFinished,
     TurnEnded,
 )
-from orchestrator.protocol.ids import ProfileName, SessionId, TurnId
 from orchestrator.sessions.errors import UnknownProfile
 from orchestrator.sessions.ports import ReceivedEvent, Sandbox, SandboxPool
 

@@ -21,7 +21,7 @@ from orchestrator.accounts.ports import (
     UserStore,
 )
 from orchestrator.protocol.chat import Ending
-from orchestrator.protocol.events import Usage
+from orchestrator.protocol.event_parts import Usage
 from orchestrator.protocol.ids import ClientId, ProfileName, SandboxId, SessionId, UserId
 from orchestrator.sessions.errors import StorageFailed
 from orchestrator.sessions.ports import EventLog, LogEntry, SessionRecord, SessionStore

@@ -29,7 +29,8 @@ from orchestrator.protocol.commands import (
     SetPermissionMode,
     StartTurn,
 )
-from orchestrator.protocol.events import (
+from orchestrator.protocol.ids import TurnId
+from orchestrator.protocol.sandbox_events import (
     AgentDied,
     CommandFailed,
     ContextMeasured,
@@ -37,7 +38,6 @@ from orchestrator.protocol.events import (
     PermissionModeChanged,
     SystemNoted,
 )
-from orchestrator.protocol.ids import TurnId
 from orchestrator.protocol.wire import Unrecognised
 from shim.cli_process import wait_for_exit
 from shim.foreign_values import as_dict, as_int
@@ -109,7 +109,7 @@ class Agent:
                 await self._client.connect()
         except TimeoutError as error:
             raise AgentUnavailable("The agent did not start in time.") from error
-        except Exception as error:  # the SDK raises bare Exceptions too
+        except Exception as error:
             last_words = " ".join(self._stderr.lines()[-5:])
             raise AgentUnavailable(f"{error} {last_words}".strip()[:2000]) from error
 
@@ -199,7 +199,7 @@ class Agent:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 await self._client.query(turn.prompt(command.text))
-        except Exception as error:  # noqa: BLE001 - of the SDK, which then cannot run the turn
+        except Exception as error:  # noqa: BLE001 - nothing more can be done about it
             text = str(error) or type(error).__name__
             self._turns.cut_off(outcome="failed", subtype="prompt_not_taken", text=text)
 
@@ -212,7 +212,7 @@ class Agent:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 await self._client.interrupt()
-        except Exception as error:  # noqa: BLE001 - the turn is ended below all the same
+        except Exception as error:  # noqa: BLE001 - nothing more can be done about it
             log.warning("interrupt.failed", extra={"reason": str(error)})
         try:
             async with asyncio.timeout(INTERRUPT_PATIENCE):

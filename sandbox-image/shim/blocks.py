@@ -7,7 +7,7 @@ block, with the message's id but without the index. Pure: state in, state out, n
 from collections import OrderedDict
 from typing import Any, Literal
 
-from orchestrator.protocol.events import BlockDelta
+from orchestrator.protocol.sandbox_events import BlockDelta
 from shim.foreign_values import as_dict, as_int, as_text, as_text_or_none
 
 Kind = Literal["text", "thinking", "tool_input"]

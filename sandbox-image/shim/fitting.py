@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.protocol.events import (
-    ContentPart,
+from orchestrator.protocol.event_parts import ContentPart
+from orchestrator.protocol.link import MAX_EVENT_BYTES
+from orchestrator.protocol.sandbox_events import (
     SandboxEvent,
     SystemNoted,
     ToolFinished,
     sandbox_event_codec,
 )
-from orchestrator.protocol.link import MAX_EVENT_BYTES
 from shim.foreign_values import without_lone_surrogates
 
 STRING_LIMITS = (100_000, 10_000, 1_000, 100)

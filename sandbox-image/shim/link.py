@@ -15,7 +15,6 @@ from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import WebSocketException
 
 from orchestrator.protocol.commands import SandboxCommand, sandbox_command_codec
-from orchestrator.protocol.events import CommandFailed
 from orchestrator.protocol.link import (
     MAX_FRAME_BYTES,
     Batch,
@@ -24,6 +23,7 @@ from orchestrator.protocol.link import (
     Welcome,
     link_codec,
 )
+from orchestrator.protocol.sandbox_events import CommandFailed
 from orchestrator.protocol.wire import MalformedFrame
 from shim.outbox import EventOutbox
 

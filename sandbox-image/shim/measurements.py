@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from orchestrator.protocol.events import MemoryMeasured, SandboxEvent
+from orchestrator.protocol.sandbox_events import MemoryMeasured, SandboxEvent
 from shim.memory import measure_memory
 
 PERIOD = 5.0

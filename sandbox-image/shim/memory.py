@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestrator.protocol.events import MemoryMeasured
+from orchestrator.protocol.sandbox_events import MemoryMeasured
 
 CGROUP = Path("/sys/fs/cgroup")
 NO_LIMIT = 1 << 60

@@ -2,7 +2,7 @@
 
 import re
 
-from orchestrator.protocol.events import NoteWritten, SandboxEvent
+from orchestrator.protocol.sandbox_events import NoteWritten, SandboxEvent
 
 INTERRUPTED = "[Request interrupted by user"
 """The CLI's own note of an interrupt; the turn's result says it."""

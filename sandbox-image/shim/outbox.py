@@ -8,9 +8,10 @@ and nothing durable is lost. Events that come from elsewhere are few and are alw
 import asyncio
 from collections.abc import Callable
 
-from orchestrator.protocol.events import TRANSIENT, SandboxEvent
+from orchestrator.protocol.events import TRANSIENT
 from orchestrator.protocol.link import Numbered
 from orchestrator.protocol.outbox import Outbox
+from orchestrator.protocol.sandbox_events import SandboxEvent
 from shim.fitting import fit
 
 SOFT_BYTES = 8 << 20

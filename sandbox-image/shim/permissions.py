@@ -20,14 +20,14 @@ from claude_agent_sdk import (
 )
 
 from orchestrator.protocol.commands import AnswerPermission, AnswerQuestion, PermissionDecision
-from orchestrator.protocol.events import (
+from orchestrator.protocol.ids import PermissionId, QuestionId
+from orchestrator.protocol.sandbox_events import (
     PermissionRequested,
     PermissionWithdrawn,
     QuestionAsked,
     QuestionWithdrawn,
     SandboxEvent,
 )
-from orchestrator.protocol.ids import PermissionId, QuestionId
 from shim.foreign_values import as_dict, as_text_or_none
 from shim.questions import read_questions
 from shim.suggestions import describe, granted

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from orchestrator.protocol.events import Option, Question
+from orchestrator.protocol.event_parts import Option, Question
 from shim.foreign_values import as_dict, as_list, as_text, as_text_or_none
 
 

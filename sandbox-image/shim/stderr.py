@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from orchestrator.protocol.events import CliStderr, SandboxEvent
+from orchestrator.protocol.sandbox_events import CliStderr, SandboxEvent
 
 MAX_LINE = 2000
 """Characters."""

@@ -5,7 +5,7 @@ from typing import get_args
 
 from claude_agent_sdk import PermissionUpdate
 
-from orchestrator.protocol.events import PermissionMode, Rule, Suggestion
+from orchestrator.protocol.event_parts import PermissionMode, Rule, Suggestion
 from shim.foreign_values import as_list, as_text, as_text_or_none, as_texts
 
 

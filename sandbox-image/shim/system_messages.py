@@ -11,7 +11,7 @@ from claude_agent_sdk import (
     TaskUpdatedMessage,
 )
 
-from orchestrator.protocol.events import (
+from orchestrator.protocol.sandbox_events import (
     AgentReady,
     ContextCompacted,
     HookRan,

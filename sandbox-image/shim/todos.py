@@ -7,7 +7,8 @@ one entry each, and only their results say what became of it. Pure.
 from collections import OrderedDict
 from typing import Any, Literal
 
-from orchestrator.protocol.events import Todo, TodosChanged
+from orchestrator.protocol.event_parts import Todo
+from orchestrator.protocol.sandbox_events import TodosChanged
 from shim.foreign_values import as_dict, as_list, as_text
 
 MAX_OPEN_CALLS = 256

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from orchestrator.protocol.events import ContentPart
+from orchestrator.protocol.event_parts import ContentPart
 from shim.foreign_values import as_dict, as_text
 
 

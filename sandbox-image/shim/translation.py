@@ -28,12 +28,12 @@ from claude_agent_sdk import (
     UserMessage,
 )
 
-from orchestrator.protocol.events import (
+from orchestrator.protocol.event_parts import PermissionMode
+from orchestrator.protocol.sandbox_events import (
     AgentFailed,
     AgentReady,
     ConversationReset,
     MirrorFailed,
-    PermissionMode,
     PermissionModeChanged,
     RateLimited,
     SandboxEvent,

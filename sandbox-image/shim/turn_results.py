@@ -4,8 +4,9 @@ from typing import Literal
 
 from claude_agent_sdk import ResultMessage
 
-from orchestrator.protocol.events import TurnEnded, Usage
+from orchestrator.protocol.event_parts import Usage
 from orchestrator.protocol.ids import TurnId
+from orchestrator.protocol.sandbox_events import TurnEnded
 from shim.foreign_values import (
     as_dict,
     as_float_or_none,

@@ -12,8 +12,8 @@ from typing import Any
 
 from claude_agent_sdk import ResultMessage
 
-from orchestrator.protocol.events import SandboxEvent
 from orchestrator.protocol.ids import TurnId
+from orchestrator.protocol.sandbox_events import SandboxEvent
 from shim.foreign_values import as_dict, as_list
 from shim.turn_results import Outcome, turn_cut_off, turn_ended
 

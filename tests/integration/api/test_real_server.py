@@ -18,7 +18,7 @@ from orchestrator.api.about_routes import Edition
 from orchestrator.api.application import create_api
 from orchestrator.api.server import server_config
 from orchestrator.api.settings import ApiSettings
-from orchestrator.protocol.events import TextWritten
+from orchestrator.protocol.sandbox_events import TextWritten
 from orchestrator.sessions.profiles import FixedProfiles
 from orchestrator.telemetry.health import summary
 from orchestrator.telemetry.metrics import Metrics

@@ -9,8 +9,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orchestrator.gateway import Credential, Gateway, GatewaySettings
-from orchestrator.protocol.events import UpstreamFailed, UsageMetered
+from orchestrator.gateway.credential import Credential
+from orchestrator.gateway.gateway import Gateway
+from orchestrator.gateway.settings import GatewaySettings
+from orchestrator.protocol.control_events import UpstreamFailed, UsageMetered
 from orchestrator.protocol.ids import SessionId, SlotId
 from orchestrator.testing.scripted_model import ScriptedModel
 
@@ -105,5 +107,5 @@ async def door(
 
 async def until(condition: Callable[[], object], *, seconds: float = 5) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event to wait on
+        while not condition():
             await asyncio.sleep(0.01)

@@ -6,7 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from orchestrator.gateway import Credential, Gateway, GatewaySettings
+from orchestrator.gateway.credential import Credential
+from orchestrator.gateway.gateway import Gateway
+from orchestrator.gateway.settings import GatewaySettings
 from orchestrator.testing.scripted_model import ScriptedModel
 
 from .conftest import (

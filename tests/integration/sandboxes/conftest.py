@@ -10,7 +10,9 @@ from pathlib import Path
 import aiodocker
 import pytest
 
-from orchestrator.gateway import Credential, Gateway, GatewaySettings
+from orchestrator.gateway.credential import Credential
+from orchestrator.gateway.gateway import Gateway
+from orchestrator.gateway.settings import GatewaySettings
 from orchestrator.protocol.agent import AgentSetup
 from orchestrator.protocol.ids import ProfileName
 from orchestrator.sandboxes.opening import docker_pool
@@ -142,7 +144,7 @@ async def pool(pools):
 
 async def _until(condition, *, limit=30.0):
     async with asyncio.timeout(limit):
-        while not condition():  # noqa: ASYNC110 - conditions of many kinds, none with an event
+        while not condition():
             await asyncio.sleep(0.02)
 
 

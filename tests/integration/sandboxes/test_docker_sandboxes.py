@@ -8,7 +8,7 @@ from functools import partial
 import msgspec
 import pytest
 
-from orchestrator.protocol.events import AgentDied, ToolFinished, TurnEnded
+from orchestrator.protocol.sandbox_events import AgentDied, ToolFinished, TurnEnded
 from orchestrator.sandboxes.container_spec import violations
 from orchestrator.sandboxes.errors import SlotFailure
 from orchestrator.sandboxes.opening import docker_pool

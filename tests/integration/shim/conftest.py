@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.server import Server, ServerConnection, unix_serve
 from websockets.exceptions import ConnectionClosed
 
-from orchestrator.protocol import events
+from orchestrator.protocol import sandbox_events
 from orchestrator.protocol.agent import AgentSetup
 from orchestrator.protocol.commands import SandboxCommand, sandbox_command_codec
 from orchestrator.protocol.ids import ProfileName, TurnId
@@ -71,7 +71,7 @@ class ListeningPlane:
             assert isinstance(batch, Batch)
             for item in batch.items:
                 self.numbers.append(item.n)
-                self.events.append(events.sandbox_event_codec.decode(bytes(item.body)))
+                self.events.append(sandbox_events.sandbox_event_codec.decode(bytes(item.body)))
             await self._notify()
             if self.acknowledges:
                 await connection.send(link_codec.encode(Batch(acknowledged=self._held)))
@@ -116,8 +116,10 @@ class ListeningPlane:
         await self.until(lambda: len(self.all(kind)) > after)
         return self.all(kind)[after]
 
-    async def end_of(self, turn: str) -> events.TurnEnded:
-        found = lambda: [e for e in self.all(events.TurnEnded) if e.turn_id == TurnId(turn)]  # noqa: E731
+    async def end_of(self, turn: str) -> sandbox_events.TurnEnded:
+        found = lambda: [  # noqa: E731 - a condition, asked again and again
+            e for e in self.all(sandbox_events.TurnEnded) if e.turn_id == TurnId(turn)
+        ]
         return (await self.until(found))[0]
 
 

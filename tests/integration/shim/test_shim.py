@@ -3,7 +3,7 @@ import asyncio
 import claude_agent_sdk
 import pytest
 
-from orchestrator.protocol import events
+from orchestrator.protocol import sandbox_events
 from orchestrator.protocol.commands import (
     AnswerPermission,
     AnswerQuestion,
@@ -24,8 +24,8 @@ def turn(text: str, turn_id: str = "t1") -> StartTurn:
     return StartTurn(turn_id=TurnId(turn_id), text=text)
 
 
-async def answer(plane, *, after: int = 0, **decision) -> events.PermissionRequested:
-    request = await plane.first(events.PermissionRequested, after=after)
+async def answer(plane, *, after: int = 0, **decision) -> sandbox_events.PermissionRequested:
+    request = await plane.first(sandbox_events.PermissionRequested, after=after)
     await plane.send(
         AnswerPermission(
             permission_id=request.permission_id, decision=PermissionDecision(**decision)
@@ -49,11 +49,11 @@ async def test_a_turn(sandbox):
     ended = await sandbox.plane.end_of("t1")
     assert ended.outcome == "completed"
     assert ended.usage.output_tokens > 0
-    written = sandbox.plane.all(events.TextWritten)
-    for finished in (*written, *sandbox.plane.all(events.ThoughtWritten)):
+    written = sandbox.plane.all(sandbox_events.TextWritten)
+    for finished in (*written, *sandbox.plane.all(sandbox_events.ThoughtWritten)):
         pieces = [
             delta
-            for delta in sandbox.plane.all(events.BlockDelta)
+            for delta in sandbox.plane.all(sandbox_events.BlockDelta)
             if (delta.message_id, delta.index) == (finished.message_id, finished.index)
         ]
         text = ""
@@ -62,14 +62,14 @@ async def test_a_turn(sandbox):
             text += piece.text
         assert text == finished.text
     assert written
-    assert sandbox.plane.all(events.AgentReady)[0].cwd == "/workspace"
+    assert sandbox.plane.all(sandbox_events.AgentReady)[0].cwd == "/workspace"
 
 
 async def test_measurements_follow_a_turn(sandbox):
     """After a turn the context's and the memory's fill are told."""
     await sandbox.plane.send(turn("hello"))
-    context = await sandbox.plane.first(events.ContextMeasured)
-    memory = await sandbox.plane.first(events.MemoryMeasured)
+    context = await sandbox.plane.first(sandbox_events.ContextMeasured)
+    memory = await sandbox.plane.first(sandbox_events.MemoryMeasured)
     assert 0 < context.used < context.window
     assert 0 < memory.working_set <= memory.usage < memory.limit
 
@@ -81,7 +81,7 @@ async def test_a_command_runs_after_it_was_allowed(sandbox):
     assert request.tool_name == "Bash"
     assert "answer" in request.input["command"]
     assert request.suggestions
-    finished = await sandbox.plane.first(events.ToolFinished)
+    finished = await sandbox.plane.first(sandbox_events.ToolFinished)
     assert not finished.is_error
     assert isinstance(finished.detail, dict)
     assert await sandbox.run("cat /workspace/answer") == (0, "42")
@@ -103,8 +103,8 @@ async def test_a_granted_rule_asks_no_second_time(sandbox):
     await answer(sandbox.plane, choice="allow_always", suggestions=[0])
     ended = await sandbox.plane.end_of("t1")
     assert ended.outcome == "completed"
-    assert len(sandbox.plane.all(events.PermissionRequested)) == 1
-    assert len(sandbox.plane.all(events.ToolFinished)) == 2
+    assert len(sandbox.plane.all(sandbox_events.PermissionRequested)) == 1
+    assert len(sandbox.plane.all(sandbox_events.ToolFinished)) == 2
     assert await sandbox.run("ls -A /workspace") == (0, "x")
 
 
@@ -121,13 +121,13 @@ async def test_deny_and_stop(sandbox):
 async def test_a_question_is_answered(sandbox):
     """Claude's question reaches a person, and their answer reaches Claude."""
     await sandbox.plane.send(turn("!ask"))
-    asked = await sandbox.plane.first(events.QuestionAsked)
+    asked = await sandbox.plane.first(sandbox_events.QuestionAsked)
     question = asked.questions[0]
     chosen = question.options[0].label
     await sandbox.plane.send(
         AnswerQuestion(question_id=asked.question_id, answers={question.question: chosen})
     )
-    finished = await sandbox.plane.first(events.ToolFinished)
+    finished = await sandbox.plane.first(sandbox_events.ToolFinished)
     assert chosen in finished.content[0].text
     assert (await sandbox.plane.end_of("t1")).outcome == "completed"
 
@@ -135,7 +135,7 @@ async def test_a_question_is_answered(sandbox):
 async def test_todos(sandbox):
     """The to-do list that Claude makes is told as a list."""
     await sandbox.plane.send(turn("!todo"))
-    changed = await sandbox.plane.first(events.TodosChanged)
+    changed = await sandbox.plane.first(sandbox_events.TodosChanged)
     assert changed.todos
     assert (await sandbox.plane.end_of("t1")).outcome == "completed"
 
@@ -143,17 +143,17 @@ async def test_todos(sandbox):
 async def test_a_subagent_speaks_under_its_tool_use(sandbox):
     """What a subagent says and does is marked with the tool use that started it."""
     await sandbox.plane.send(turn("!subagent find the answer"))
-    started = await sandbox.plane.first(events.TaskStarted)
-    finished = await sandbox.plane.first(events.TaskFinished)
+    started = await sandbox.plane.first(sandbox_events.TaskStarted)
+    finished = await sandbox.plane.first(sandbox_events.TaskFinished)
     assert finished.task_id == started.task_id
-    parents = {event.parent for event in sandbox.plane.all(events.TextWritten)}
+    parents = {event.parent for event in sandbox.plane.all(sandbox_events.TextWritten)}
     assert started.tool_use_id in parents
 
 
 async def test_an_interrupt_ends_the_turn(sandbox):
     """A stopped turn ends as interrupted within a second or two, and the next one works."""
     await sandbox.plane.send(turn("!slow 60"))
-    await sandbox.plane.first(events.StatusReported)
+    await sandbox.plane.first(sandbox_events.StatusReported)
     await sandbox.plane.send(Interrupt(turn_id=TurnId("t1")))
     assert (await sandbox.plane.end_of("t1")).outcome == "interrupted"
     await sandbox.plane.send(turn("hello", "t2"))
@@ -163,13 +163,13 @@ async def test_an_interrupt_ends_the_turn(sandbox):
 async def test_an_interrupt_withdraws_what_was_asked(sandbox):
     """A question whose turn was stopped is withdrawn, and a late answer to it refused."""
     await sandbox.plane.send(turn("!bash touch /workspace/x"))
-    request = await sandbox.plane.first(events.PermissionRequested)
+    request = await sandbox.plane.first(sandbox_events.PermissionRequested)
     await sandbox.plane.send(Interrupt(turn_id=TurnId("t1")))
-    withdrawn = await sandbox.plane.first(events.PermissionWithdrawn)
+    withdrawn = await sandbox.plane.first(sandbox_events.PermissionWithdrawn)
     assert withdrawn.permission_id == request.permission_id
     assert (await sandbox.plane.end_of("t1")).outcome == "interrupted"
     await answer(sandbox.plane, choice="allow")
-    failed = await sandbox.plane.first(events.CommandFailed)
+    failed = await sandbox.plane.first(sandbox_events.CommandFailed)
     assert failed.command == "answer_permission"
     assert await sandbox.run("ls -A /workspace") == (0, "")
 
@@ -179,11 +179,11 @@ async def test_model_and_mode_change_live(sandbox, model):
     await sandbox.plane.send(
         SetModel(model="claude-opus-4-5"), SetPermissionMode(mode="acceptEdits")
     )
-    await sandbox.plane.first(events.ModelChanged)
-    await sandbox.plane.first(events.PermissionModeChanged)
+    await sandbox.plane.first(sandbox_events.ModelChanged)
+    await sandbox.plane.first(sandbox_events.PermissionModeChanged)
     await sandbox.plane.send(turn("!write /workspace/a.txt hello"))
     assert (await sandbox.plane.end_of("t1")).outcome == "completed"
-    assert sandbox.plane.all(events.PermissionRequested) == []
+    assert sandbox.plane.all(sandbox_events.PermissionRequested) == []
     asked = {request.body["model"] for request in model.requests if request.body}
     assert "claude-opus-4-5" in asked
 
@@ -200,7 +200,7 @@ async def test_commands_that_make_no_sense_hurt_nothing(sandbox):
         turn("!slow 2"),
         turn("hello", "t2"),
     )
-    await sandbox.plane.until(lambda: len(sandbox.plane.all(events.CommandFailed)) == 3)
+    await sandbox.plane.until(lambda: len(sandbox.plane.all(sandbox_events.CommandFailed)) == 3)
     assert (await sandbox.plane.end_of("t1")).outcome == "completed"
 
 
@@ -209,7 +209,7 @@ async def test_a_failed_model_ends_the_turn_and_not_the_agent(sandbox):
     await sandbox.plane.send(turn("!fail 400"))
     ended = await sandbox.plane.end_of("t1")
     assert (ended.outcome, ended.api_error_status) == ("failed", 400)
-    assert await sandbox.plane.first(events.AgentFailed)
+    assert await sandbox.plane.first(sandbox_events.AgentFailed)
     await sandbox.plane.send(turn("hello", "t2"))
     assert (await sandbox.plane.end_of("t2")).outcome == "completed"
 
@@ -217,14 +217,14 @@ async def test_a_failed_model_ends_the_turn_and_not_the_agent(sandbox):
 async def test_a_broken_link_loses_and_repeats_nothing(sandbox):
     """Events said while nobody listened arrive afterwards, in order; repeated commands run once."""
     await sandbox.plane.send(turn("!say 2000 words at 1000/s"))
-    await sandbox.plane.first(events.BlockDelta)
+    await sandbox.plane.first(sandbox_events.BlockDelta)
     await sandbox.plane.drop()
     await sandbox.plane.connected(times=2)
     await sandbox.plane.send(repeat=True)
     assert (await sandbox.plane.end_of("t1")).outcome == "completed"
     assert sandbox.plane.numbers == sorted(set(sandbox.plane.numbers))
     assert sandbox.plane.numbers[-1] - sandbox.plane.numbers[0] + 1 == len(sandbox.plane.numbers)
-    assert sandbox.plane.all(events.CommandFailed) == []
+    assert sandbox.plane.all(sandbox_events.CommandFailed) == []
 
 
 async def test_what_was_not_acknowledged_comes_again(sandbox):
@@ -241,10 +241,10 @@ async def test_what_was_not_acknowledged_comes_again(sandbox):
 async def test_a_killed_cli_in_a_turn(sandbox):
     """When the CLI dies, its turn fails, the death is told, and later turns fail at once."""
     await sandbox.plane.send(turn("!slow 60"))
-    await sandbox.plane.first(events.StatusReported)
+    await sandbox.plane.first(sandbox_events.StatusReported)
     await sandbox.run(KILL_CLI)
     assert (await sandbox.plane.end_of("t1")).subtype == "agent_died"
-    died = await sandbox.plane.first(events.AgentDied)
+    died = await sandbox.plane.first(sandbox_events.AgentDied)
     assert died.exit_code == -9
     await sandbox.plane.send(turn("hello", "t2"))
     assert (await sandbox.plane.end_of("t2")).outcome == "failed"
@@ -253,9 +253,9 @@ async def test_a_killed_cli_in_a_turn(sandbox):
 async def test_a_killed_cli_between_turns(sandbox):
     """When the CLI dies while nobody asks it anything, that is told at once."""
     await sandbox.run(KILL_CLI)
-    died = await sandbox.plane.first(events.AgentDied)
+    died = await sandbox.plane.first(sandbox_events.AgentDied)
     assert died.exit_code == -9
-    assert sandbox.plane.all(events.TurnEnded) == []
+    assert sandbox.plane.all(sandbox_events.TurnEnded) == []
 
 
 async def test_an_agent_that_cannot_start_says_why(start_sandbox, slots):

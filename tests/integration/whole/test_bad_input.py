@@ -11,16 +11,26 @@ from orchestrator.protocol.chat import (
     Stop,
 )
 from orchestrator.protocol.commands import PermissionDecision
-from orchestrator.protocol.events import PermissionRequested, PermissionResolved, TurnEnded
+from orchestrator.protocol.control_events import PermissionResolved
 from orchestrator.protocol.ids import ClientId, PermissionId, QuestionId
+from orchestrator.protocol.sandbox_events import PermissionRequested, TurnEnded
 from orchestrator.testing.chat_client import ApiClient
 
 
 @pytest.mark.parametrize(
     "frame",
-    ["{", "[]", "null", '{"type":5}', '{"type":"prompt"}', '{"type":"prompt","client_id":"","text":"x"}',
-     '{"type":"prompt","client_id":"x","text":""}', '{"type":"no_such_command"}', '"\\ud800"'],
-)  # fmt: skip
+    [
+        "{",
+        "[]",
+        "null",
+        '{"type":5}',
+        '{"type":"prompt"}',
+        '{"type":"prompt","client_id":"","text":"x"}',
+        '{"type":"prompt","client_id":"x","text":""}',
+        '{"type":"no_such_command"}',
+        '"\\ud800"',
+    ],
+)
 async def test_a_malformed_frame_is_refused_and_the_chat_goes_on(
     ada: ApiClient, session: str, frame: str
 ) -> None:

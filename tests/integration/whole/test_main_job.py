@@ -13,12 +13,13 @@ from orchestrator.protocol.chat import (
     Stop,
 )
 from orchestrator.protocol.commands import PermissionDecision
-from orchestrator.protocol.events import (
+from orchestrator.protocol.control_events import PromptAccepted, TurnStarted, UsageMetered
+from orchestrator.protocol.ids import ClientId
+from orchestrator.protocol.sandbox_events import (
     BlockDelta,
     ModelChanged,
     PermissionModeChanged,
     PermissionRequested,
-    PromptAccepted,
     QuestionAsked,
     TaskStarted,
     TextWritten,
@@ -27,10 +28,7 @@ from orchestrator.protocol.events import (
     ToolFinished,
     ToolStarted,
     TurnEnded,
-    TurnStarted,
-    UsageMetered,
 )
-from orchestrator.protocol.ids import ClientId
 from orchestrator.testing.chat_client import ApiClient, Chat
 from orchestrator.testing.running_casemate import RunningCasemate
 
@@ -53,9 +51,8 @@ async def test_a_prompt_is_answered_in_a_stream(ada: ApiClient, session: str) ->
         assert ended.outcome == "completed"
         written = chat.of(TextWritten)
         deltas = [delta for delta in chat.of(BlockDelta) if delta.kind == "text"]
-        assert "".join(d.text for d in deltas if d.message_id == written[0].message_id) in {
-            written[0].text
-        }
+        first = [delta.text for delta in deltas if delta.message_id == written[0].message_id]
+        assert "".join(first) == written[0].text
         assert len(deltas) > 1
         view = await chat.until(lambda c: c.view and c.view.state == "idle" and c.view)
         assert view.cost_usd > 0
@@ -260,7 +257,7 @@ async def test_the_same_stream_as_server_sent_events(ada: ApiClient, session: st
 
 
 async def test_ending_leaves_nothing(casemate: RunningCasemate, ada: ApiClient) -> None:
-    """Two seconds after the end there is no container and no slot of that session; its log stays."""
+    """Within two seconds there is no container and no slot of the session; its log stays."""
     view = await ada.create()
     async with ada.chat(view["id"]) as chat:
         await chat.turn("hello")
@@ -274,7 +271,7 @@ async def test_ending_leaves_nothing(casemate: RunningCasemate, ada: ApiClient) 
     assert "session_ended" in str(page)
 
 
-async def _pools(casemate: RunningCasemate, _ada: ApiClient):  # noqa: ANN202
+async def _pools(casemate: RunningCasemate, _ada: ApiClient):
     async with ApiClient.signed_in(casemate.url, "admin", "correct horse battery staple") as admin:
         status, body, headers = await admin.request("GET", "/api/v1/admin/pools")
         return status, body["pools"] if isinstance(body, dict) else body, headers

@@ -1,4 +1,4 @@
-"""The pool under twenty sessions, and the process at its end: nothing is lost and nothing is left."""
+"""The pool under twenty sessions, and the process at its end: nothing lost, nothing left."""
 
 import asyncio
 import signal
@@ -8,8 +8,9 @@ import time
 import pytest
 
 from orchestrator.protocol.chat import End, Prompt
-from orchestrator.protocol.events import SandboxLost, TurnEnded, TurnStarted
+from orchestrator.protocol.control_events import SandboxLost, TurnStarted
 from orchestrator.protocol.ids import ClientId
+from orchestrator.protocol.sandbox_events import TurnEnded
 from orchestrator.sandboxes.image_builder import BuiltImage
 from orchestrator.testing.chat_client import ApiClient
 from orchestrator.testing.running_casemate import RunningCasemate, running_casemate

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from orchestrator.protocol.chat import DecidePermission
 from orchestrator.protocol.commands import PermissionDecision
-from orchestrator.protocol.events import PermissionRequested, ToolFinished, TurnEnded
+from orchestrator.protocol.sandbox_events import PermissionRequested, ToolFinished, TurnEnded
 from orchestrator.testing.chat_client import ApiClient, Chat
 from orchestrator.testing.running_casemate import RunningCasemate
 from orchestrator.testing.scripted_model import ScriptedModel

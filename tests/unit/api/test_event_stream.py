@@ -11,7 +11,7 @@ from orchestrator.api.event_stream import EventStream, resume_point
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.streams import StreamPlaces
 from orchestrator.protocol.chat import Resume
-from orchestrator.protocol.events import TurnEnded
+from orchestrator.protocol.sandbox_events import TurnEnded
 from orchestrator.testing.session_world import ANNA, World, eventually
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.costs import is_priced, price, rates_for
-from orchestrator.protocol.events import Usage
+from orchestrator.protocol.event_parts import Usage
 
 MILLION = 1_000_000
 COUNTS = st.integers(0, 10 * MILLION)

@@ -13,7 +13,7 @@ from orchestrator.gateway.headers import to_sandbox, to_upstream
 from orchestrator.gateway.notices import Notices
 from orchestrator.gateway.refusals import Refused
 from orchestrator.gateway.routes import route_of
-from orchestrator.protocol.events import UpstreamFailed, UsageMetered
+from orchestrator.protocol.control_events import UpstreamFailed, UsageMetered
 from orchestrator.protocol.ids import SessionId
 
 ALLOWED = {

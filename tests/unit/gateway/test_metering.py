@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.costs import price
 from orchestrator.gateway.metering import Meter
-from orchestrator.protocol.events import Usage
+from orchestrator.protocol.event_parts import Usage
 
 
 def event(name: str, **fields: object) -> bytes:

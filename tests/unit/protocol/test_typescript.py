@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.protocol import chat, events
+from orchestrator.protocol import chat, event_parts, events
 from orchestrator.protocol.typescript import Translation, UntranslatableError, typescript
 from orchestrator.protocol.wire import Wire
 
@@ -59,7 +59,7 @@ def test_docstrings_become_comments() -> None:
         (list[str | int], "(string | number)[]"),
         (dict[str, list[float]], "Record<string, number[]>"),
         (str | None, "string | null"),
-        (events.PermissionMode, "PermissionMode"),
+        (event_parts.PermissionMode, "PermissionMode"),
         (dict[str, Any], "Record<string, unknown>"),
     ],
 )

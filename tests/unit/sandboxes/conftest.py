@@ -103,7 +103,7 @@ class Catalogue:
 
 async def _until(condition, *, limit=5.0):
     async with asyncio.timeout(limit):
-        while not condition():  # noqa: ASYNC110 - conditions of many kinds, none with an event
+        while not condition():
             await asyncio.sleep(0.002)
 
 

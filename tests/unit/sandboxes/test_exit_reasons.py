@@ -1,6 +1,6 @@
 import pytest
 
-from orchestrator.protocol.events import AgentDied
+from orchestrator.protocol.sandbox_events import AgentDied
 from orchestrator.sandboxes.errors import LinkViolated
 from orchestrator.sandboxes.exit_reasons import Evidence, ending
 

@@ -9,8 +9,9 @@ from websockets.asyncio.client import unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from orchestrator.protocol.commands import StartTurn
-from orchestrator.protocol.events import AgentDied, TextWritten, Unrecognised
 from orchestrator.protocol.link import MAX_FRAME_BYTES
+from orchestrator.protocol.sandbox_events import AgentDied, TextWritten
+from orchestrator.protocol.wire import Unrecognised
 from orchestrator.sandboxes.settings import LinkSettings
 from orchestrator.sandboxes.shim_link import ShimLink
 

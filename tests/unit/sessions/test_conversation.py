@@ -22,19 +22,21 @@ from orchestrator.protocol.commands import (
     PermissionDecision,
     StartTurn,
 )
-from orchestrator.protocol.events import (
-    AgentFailed,
-    BlockDelta,
+from orchestrator.protocol.control_events import (
     InterruptRequested,
-    ModelChanged,
-    PermissionRequested,
     PermissionResolved,
-    PermissionWithdrawn,
     PromptAccepted,
     QuestionAnswered,
+    TurnStarted,
+)
+from orchestrator.protocol.sandbox_events import (
+    AgentFailed,
+    BlockDelta,
+    ModelChanged,
+    PermissionRequested,
+    PermissionWithdrawn,
     TextWritten,
     TurnEnded,
-    TurnStarted,
 )
 from orchestrator.sessions import errors
 from orchestrator.testing.session_world import ANNA, BERT, eventually

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from orchestrator.protocol.chat import End, Events, Resume, SessionChanged, Snapshot
-from orchestrator.protocol.events import BlockDelta, MemoryMeasured, TextWritten, TurnEnded
+from orchestrator.protocol.sandbox_events import BlockDelta, MemoryMeasured, TextWritten, TurnEnded
 from orchestrator.sessions import errors
 from orchestrator.testing.session_world import ANNA, LIMITS, eventually
 

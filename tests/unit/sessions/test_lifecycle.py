@@ -13,18 +13,20 @@ from orchestrator.protocol.chat import (
     Rename,
 )
 from orchestrator.protocol.commands import PermissionDecision
-from orchestrator.protocol.events import (
+from orchestrator.protocol.control_events import (
+    SandboxLost,
+    SessionEnded,
+    TurnStarted,
+    UpstreamFailed,
+    UsageMetered,
+)
+from orchestrator.protocol.event_parts import Usage
+from orchestrator.protocol.sandbox_events import (
     AgentDied,
     PermissionRequested,
     PermissionWithdrawn,
-    SandboxLost,
-    SessionEnded,
     TextWritten,
     TurnEnded,
-    TurnStarted,
-    UpstreamFailed,
-    Usage,
-    UsageMetered,
 )
 from orchestrator.sessions import errors
 from orchestrator.testing.session_world import ANNA, BERT, LIMITS, eventually

@@ -10,22 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.protocol.chat import SequencedEvent, SessionState, SessionView
-from orchestrator.protocol.events import (
-    BlockDelta,
-    PermissionRequested,
+from orchestrator.protocol.control_events import (
     PermissionResolved,
-    PermissionWithdrawn,
     PromptAccepted,
     PromptRemoved,
     SandboxAssigned,
     SandboxLost,
     SessionEnded,
-    TextWritten,
-    TurnEnded,
     TurnStarted,
     UsageMetered,
 )
-from orchestrator.protocol.events import Usage as Tokens
+from orchestrator.protocol.event_parts import Usage as Tokens
+from orchestrator.protocol.sandbox_events import (
+    BlockDelta,
+    PermissionRequested,
+    PermissionWithdrawn,
+    TextWritten,
+    TurnEnded,
+)
 from orchestrator.sessions.cursors import decode_cursor, encode_cursor
 from orchestrator.sessions.errors import BadCursor
 from orchestrator.sessions.open_blocks import MAX_BLOCKS, OpenBlocks

@@ -14,9 +14,15 @@ from orchestrator.setup.errors import EngineDidNotStart
 
 @pytest.fixture
 def files(tmp_path: Path) -> DaemonFiles:
-    for pid, name in ((10, "dockerd"), (11, "containerd"), (12, "postgres")):
+    for pid, name, state in (
+        (10, "dockerd", "S (sleeping)"),
+        (11, "containerd", "S (sleeping)"),
+        (12, "postgres", "R (running)"),
+        (13, "dockerd", "Z (zombie)"),
+    ):
         (tmp_path / "proc" / str(pid)).mkdir(parents=True)
-        (tmp_path / "proc" / str(pid) / "comm").write_text(f"{name}\n")
+        status = f"Name:\t{name}\nUmask:\t0022\nState:\t{state}\n"
+        (tmp_path / "proc" / str(pid) / "status").write_text(status)
     return DaemonFiles(
         pid=tmp_path / "docker.pid",
         containerd_pid=tmp_path / "containerd.pid",
@@ -32,9 +38,9 @@ def test_living_engine_keeps_its_files(files: DaemonFiles):
     assert remove_stale_pid_files(files) == []
 
 
-@pytest.mark.parametrize("content", ["99", "12", "", "rubbish"])
+@pytest.mark.parametrize("content", ["99", "12", "13", "", "rubbish"])
 def test_stale_pid_files_go(files: DaemonFiles, content: str):
-    """A pid file of a dead process, of another program, or with rubbish in it is removed."""
+    """A pid file of a dead process, a zombie, another program, or with rubbish in it goes."""
     files.pid.write_text(content)
     files.containerd_pid.write_text(content)
     assert daemon_process(files) is None

@@ -9,7 +9,7 @@ from shim import agent as agent_module
 from shim.agent import Agent, AgentUnavailable
 from shim.outbox import EventOutbox
 
-from orchestrator.protocol import events
+from orchestrator.protocol import sandbox_events
 from orchestrator.protocol.agent import AgentSetup
 from orchestrator.protocol.commands import Interrupt, SetModel, StartTurn
 from orchestrator.protocol.ids import TurnId
@@ -119,13 +119,13 @@ async def test_a_turn_that_does_not_react_to_an_interrupt_is_ended(monkeypatch):
     async with Running() as running:
         await running.start("t1")
         running.agent.receive(Interrupt(turn_id=TurnId("t1")))
-        ended = await running.outbox.first(events.TurnEnded)
+        ended = await running.outbox.first(sandbox_events.TurnEnded)
         assert (ended.outcome, ended.subtype) == ("interrupted", "interrupt_timeout")
         await running.start("t2")
         running.outbox.said.clear()
         running.cli.result(prompt=0)
         running.cli.result(prompt=1)
-        assert (await running.outbox.first(events.TurnEnded)).turn_id == "t2"
+        assert (await running.outbox.first(sandbox_events.TurnEnded)).turn_id == "t2"
 
 
 async def test_an_interrupt_that_the_cli_refuses_still_ends_the_turn(monkeypatch):
@@ -134,18 +134,18 @@ async def test_an_interrupt_that_the_cli_refuses_still_ends_the_turn(monkeypatch
     async with Running(refuses=("interrupt",)) as running:
         await running.start("t1")
         running.agent.receive(Interrupt(turn_id=TurnId("t1")))
-        assert (await running.outbox.first(events.TurnEnded)).outcome == "interrupted"
+        assert (await running.outbox.first(sandbox_events.TurnEnded)).outcome == "interrupted"
 
 
 async def test_a_refused_command_fails_alone():
     """A model that the CLI refuses is told as a failed command; the agent goes on."""
     async with Running(refuses=("set_model",)) as running:
         running.agent.receive(SetModel(model="nonsense"))
-        failed = await running.outbox.first(events.CommandFailed)
+        failed = await running.outbox.first(sandbox_events.CommandFailed)
         assert (failed.command, failed.text) == ("set_model", "refused")
         await running.start("t1")
         running.cli.result()
-        assert (await running.outbox.first(events.TurnEnded)).outcome == "completed"
+        assert (await running.outbox.first(sandbox_events.TurnEnded)).outcome == "completed"
 
 
 async def test_an_unreadable_message_is_noted():
@@ -154,8 +154,8 @@ async def test_an_unreadable_message_is_noted():
         await running.start("t1")
         running.cli.say({"type": "assistant"})
         running.cli.result()
-        assert (await running.outbox.first(events.TurnEnded)).outcome == "completed"
-        noted = await running.outbox.first(events.SystemNoted)
+        assert (await running.outbox.first(sandbox_events.TurnEnded)).outcome == "completed"
+        noted = await running.outbox.first(sandbox_events.SystemNoted)
         assert noted.subtype == "unreadable_message"
 
 
@@ -164,8 +164,8 @@ async def test_a_cli_that_ends_is_dead():
     async with Running() as running:
         await running.start("t1")
         running.cli.end()
-        assert (await running.outbox.first(events.AgentDied)).exit_code == 0
-        assert (await running.outbox.first(events.TurnEnded)).outcome == "failed"
+        assert (await running.outbox.first(sandbox_events.AgentDied)).exit_code == 0
+        assert (await running.outbox.first(sandbox_events.TurnEnded)).outcome == "failed"
 
 
 async def test_a_refused_connection_says_why():

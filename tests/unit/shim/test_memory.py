@@ -5,7 +5,7 @@ from shim.measurements import _is_news
 from shim.memory import measure_memory
 from shim.stderr import LINES_PER_PERIOD, MAX_LINE, PERIOD, StderrTail
 
-from orchestrator.protocol.events import CliStderr, MemoryMeasured
+from orchestrator.protocol.sandbox_events import CliStderr, MemoryMeasured
 
 GIB = 1 << 30
 

@@ -6,8 +6,8 @@ import pytest
 from shim.link import FRAME_BYTES, FRAME_ITEMS, frames
 from shim.outbox import EventOutbox
 
-from orchestrator.protocol.events import BlockDelta, NoteWritten
 from orchestrator.protocol.link import MAX_FRAME_BYTES, Batch, Numbered, link_codec
+from orchestrator.protocol.sandbox_events import BlockDelta, NoteWritten
 
 
 def note(size: int = 10) -> NoteWritten:

@@ -7,7 +7,7 @@ from claude_agent_sdk.types import PermissionRuleValue
 from shim.permissions import MAX_INPUT_BYTES, MAX_WAITING, AnswerUnexpected, Permissions
 
 from orchestrator.protocol.commands import AnswerPermission, AnswerQuestion, PermissionDecision
-from orchestrator.protocol.events import (
+from orchestrator.protocol.sandbox_events import (
     PermissionRequested,
     PermissionWithdrawn,
     QuestionAsked,

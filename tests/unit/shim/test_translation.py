@@ -10,7 +10,7 @@ from shim.fitting import fit
 from shim.translation import Translator
 from shim.turn_results import turn_ended
 
-from orchestrator.protocol import events
+from orchestrator.protocol import event_parts, sandbox_events
 from orchestrator.protocol.ids import TurnId
 from orchestrator.protocol.link import MAX_EVENT_BYTES
 from orchestrator.protocol.wire import Unrecognised
@@ -105,7 +105,7 @@ def delta(index: int, **fields: Any) -> sdk.StreamEvent:
 def test_translation_is_total(sent: list[Any]):
     """Whatever the CLI sends, there is no exception, and every event arrives as what it is."""
     for event in translate(*sent):
-        received = events.sandbox_event_codec.decode(fit(event))
+        received = sandbox_events.sandbox_event_codec.decode(fit(event))
         assert type(received) is type(event)
         assert not isinstance(received, Unrecognised)
 
@@ -115,7 +115,9 @@ def test_translation_is_total(sent: list[Any]):
 def test_every_result_ends_its_turn(result: sdk.ResultMessage, stopped: bool):
     """Whatever is in a result, it becomes a TurnEnded that arrives."""
     ended = turn_ended(result, turn_id=TurnId("t"), stopped=stopped)
-    assert isinstance(events.sandbox_event_codec.decode(fit(ended)), events.TurnEnded)
+    assert isinstance(
+        sandbox_events.sandbox_event_codec.decode(fit(ended)), sandbox_events.TurnEnded
+    )
 
 
 def test_every_message_type_of_the_sdk_is_tested_here():
@@ -140,13 +142,15 @@ def test_pieces_and_finished_block_agree():
         delta(2, type="input_json_delta", partial_json="1}"),
         assistant(sdk.ToolUseBlock(id="t1", name="Bash", input={"a": 1})),
     )
-    finished = [event for event in said if not isinstance(event, events.BlockDelta)]
+    finished = [event for event in said if not isinstance(event, sandbox_events.BlockDelta)]
     assert [(type(event).__name__, event.message_id, event.index) for event in finished] == [
         ("ThoughtWritten", "m1", 0),
         ("TextWritten", "m1", 1),
         ("ToolStarted", "m1", 2),
     ]
-    tool = [event for event in said if isinstance(event, events.BlockDelta) and event.index == 2]
+    tool = [
+        event for event in said if isinstance(event, sandbox_events.BlockDelta) and event.index == 2
+    ]
     assert [(piece.offset, piece.text) for piece in tool] == [(0, ""), (0, '{"a":'), (5, "1}")]
     assert {(piece.tool_use_id, piece.tool_name) for piece in tool} == {("t1", "Bash")}
 
@@ -200,7 +204,7 @@ def test_streams_of_subagents_do_not_mix():
 def test_a_failed_answer_is_a_failure_and_no_text():
     """What the CLI writes about a failed request is told as the failure that it is."""
     said = translate(assistant(sdk.TextBlock(text="API Error: 529"), error="server_error"))
-    assert said == [events.AgentFailed(error="server_error", text="API Error: 529")]
+    assert said == [sandbox_events.AgentFailed(error="server_error", text="API Error: 529")]
 
 
 def test_tool_results_keep_their_parts_and_their_structure():
@@ -211,12 +215,12 @@ def test_tool_results_keep_their_parts_and_their_structure():
     )
     said = translate(sdk.UserMessage(content=[block], tool_use_result={"stdout": "x"}))
     assert said == [
-        events.ToolFinished(
+        sandbox_events.ToolFinished(
             tool_use_id="t1",
             content=[
-                events.ContentPart(kind="text", text="x"),
-                events.ContentPart(kind="image", media_type="image/png", data="aa"),
-                events.ContentPart(kind="other", other={"type": "new"}),
+                event_parts.ContentPart(kind="text", text="x"),
+                event_parts.ContentPart(kind="image", media_type="image/png", data="aa"),
+                event_parts.ContentPart(kind="other", other={"type": "new"}),
             ],
             detail={"stdout": "x"},
         )
@@ -246,42 +250,47 @@ def test_readiness_is_news_once():
 
 
 SYSTEM = [
-    ({"subtype": "status", "status": "compacting"}, events.StatusReported(status="compacting")),
+    (
+        {"subtype": "status", "status": "compacting"},
+        sandbox_events.StatusReported(status="compacting"),
+    ),
     (
         {"subtype": "compact_boundary", "compact_metadata": {"trigger": "auto", "pre_tokens": 9}},
-        events.ContextCompacted(trigger="auto", tokens_before=9),
+        sandbox_events.ContextCompacted(trigger="auto", tokens_before=9),
     ),
     (
         {"subtype": "api_retry", "attempt": 1, "uuid": "u", "session_id": "s"},
-        events.SystemNoted(subtype="api_retry", data={"attempt": 1}),
+        sandbox_events.SystemNoted(subtype="api_retry", data={"attempt": 1}),
     ),
     ({"subtype": "thinking_tokens", "estimated_tokens": 2}, None),
     (
         {"subtype": "task_started", "task_id": "1", "description": "d", "uuid": "",
          "session_id": ""},
-        events.TaskStarted(task_id="1", description="d"),
+        sandbox_events.TaskStarted(task_id="1", description="d"),
     ),
     (
         {"subtype": "task_progress", "task_id": "1", "description": "d", "uuid": "",
          "session_id": "", "usage": {"total_tokens": 5}, "last_tool_name": "Bash"},
-        events.TaskProgressed(task_id="1", description="d", total_tokens=5, last_tool="Bash"),
+        sandbox_events.TaskProgressed(
+            task_id="1", description="d", total_tokens=5, last_tool="Bash"
+        ),
     ),
     (
         {"subtype": "task_updated", "task_id": "1", "patch": {"status": "killed"}},
-        events.TaskUpdated(task_id="1", status="killed", patch={"status": "killed"}),
+        sandbox_events.TaskUpdated(task_id="1", status="killed", patch={"status": "killed"}),
     ),
     (
         {"subtype": "task_notification", "task_id": "1", "status": "completed", "summary": "s",
          "output_file": "", "uuid": "", "session_id": ""},
-        events.TaskFinished(task_id="1", status="completed", summary="s"),
+        sandbox_events.TaskFinished(task_id="1", status="completed", summary="s"),
     ),
     (
         {"subtype": "hook_started", "hook_event": "Stop", "hook_id": "h"},
-        events.HookRan(
+        sandbox_events.HookRan(
             hook="Stop", phase="started", detail={"hook_event": "Stop", "hook_id": "h"}
         ),
     ),
-    ({"subtype": "mirror_error", "error": "e"}, events.MirrorFailed(error="e")),
+    ({"subtype": "mirror_error", "error": "e"}, sandbox_events.MirrorFailed(error="e")),
 ]  # fmt: skip
 
 
@@ -296,8 +305,8 @@ def test_a_changed_permission_mode_stays_known():
     """A mode that changed by a granted rule is told as a change, once."""
     status = sdk.SystemMessage(subtype="status", data={"permissionMode": "acceptEdits"})
     said = translate(status, status)
-    changes = [event for event in said if isinstance(event, events.PermissionModeChanged)]
-    assert changes == [events.PermissionModeChanged(mode="acceptEdits")]
+    changes = [event for event in said if isinstance(event, sandbox_events.PermissionModeChanged)]
+    assert changes == [sandbox_events.PermissionModeChanged(mode="acceptEdits")]
 
 
 def test_rate_limits_and_resets():
@@ -308,8 +317,8 @@ def test_rate_limits_and_resets():
     )  # fmt: skip
     reset = sdk.ConversationResetMessage(new_conversation_id="n", uuid="u", session_id="s")
     assert translate(limited, reset) == [
-        events.RateLimited(status="rejected", resets_at=5, utilization=1.0),
-        events.ConversationReset(agent_session_id="n"),
+        sandbox_events.RateLimited(status="rejected", resets_at=5, utilization=1.0),
+        sandbox_events.ConversationReset(agent_session_id="n"),
     ]
 
 
@@ -354,7 +363,7 @@ def test_the_todo_list_follows_the_task_tools():
         used("5", "TaskList"),
         finished("5", {"tasks": [{"id": "1", "subject": "A", "status": "completed"}]}),
     )
-    lists = [event.todos for event in said if isinstance(event, events.TodosChanged)]
+    lists = [event.todos for event in said if isinstance(event, sandbox_events.TodosChanged)]
     assert [[(t.content, t.status) for t in todos] for todos in lists] == [
         [("A", "pending")],
         [("A", "pending"), ("B", "pending")],
@@ -375,8 +384,8 @@ def test_the_todo_list_follows_todo_write():
             parent_tool_use_id="t",
         ),
     )
-    lists = [event.todos for event in said if isinstance(event, events.TodosChanged)]
-    assert lists == [[events.Todo(content="A", status="in_progress", active_form="Doing A")]]
+    lists = [event.todos for event in said if isinstance(event, sandbox_events.TodosChanged)]
+    assert lists == [[event_parts.Todo(content="A", status="in_progress", active_form="Doing A")]]
 
 
 def result(**fields: Any) -> sdk.ResultMessage:
@@ -415,21 +424,21 @@ def test_large_results_are_cut_and_say_so():
     [event] = translate(sdk.UserMessage(content=[block], tool_use_result={"stdout": "x" * 10}))
     body = fit(event)
     assert len(body) <= MAX_EVENT_BYTES
-    received = events.sandbox_event_codec.decode(body)
-    assert isinstance(received, events.ToolFinished)
+    received = sandbox_events.sandbox_event_codec.decode(body)
+    assert isinstance(received, sandbox_events.ToolFinished)
     assert received.omitted + len(received.content[0].text) == 3 * MAX_EVENT_BYTES
 
 
 @pytest.mark.parametrize(
     "event",
     [
-        events.TextWritten(message_id="m", index=0, text="é" * MAX_EVENT_BYTES),
-        events.ToolStarted(tool_use_id="t", message_id="m", index=0, name="Write",
+        sandbox_events.TextWritten(message_id="m", index=0, text="é" * MAX_EVENT_BYTES),
+        sandbox_events.ToolStarted(tool_use_id="t", message_id="m", index=0, name="Write",
                            input={"content": "y" * 2 * MAX_EVENT_BYTES}),
-        events.SystemNoted(subtype="x", data={str(i): "z" * 9000 for i in range(500)}),
-        events.ToolFinished(tool_use_id="t", content=[
-            events.ContentPart(kind="image", media_type="image/png", data="A" * 2_000_000)]),
-        events.TodosChanged(todos=[events.Todo(content="c" * 5000)] * 500),
+        sandbox_events.SystemNoted(subtype="x", data={str(i): "z" * 9000 for i in range(500)}),
+        sandbox_events.ToolFinished(tool_use_id="t", content=[
+            event_parts.ContentPart(kind="image", media_type="image/png", data="A" * 2_000_000)]),
+        sandbox_events.TodosChanged(todos=[event_parts.Todo(content="c" * 5000)] * 500),
     ],
     ids=lambda event: type(event).__name__,
 )  # fmt: skip
@@ -437,4 +446,4 @@ def test_whatever_is_too_large_is_cut(event: Any):
     """No event is longer than the link allows, and a cut one is still the event that it was."""
     body = fit(event)
     assert len(body) <= MAX_EVENT_BYTES
-    assert type(events.sandbox_event_codec.decode(body)) is type(event)
+    assert type(sandbox_events.sandbox_event_codec.decode(body)) is type(event)

@@ -3,7 +3,8 @@
 import asyncio
 
 from orchestrator.protocol.chat import End
-from orchestrator.protocol.events import TextWritten, TurnEnded, event_codec
+from orchestrator.protocol.events import event_codec
+from orchestrator.protocol.sandbox_events import TextWritten, TurnEnded
 from orchestrator.storage.database import open_database
 from orchestrator.storage.event_log import PiccoloEventLog
 from orchestrator.storage.session_store import PiccoloSessionStore

@@ -8,17 +8,15 @@ import pytest
 import structlog
 
 from orchestrator.accounts.events import AccountEvent
-from orchestrator.protocol.events import (
-    BlockDelta,
+from orchestrator.protocol.control_events import (
     SandboxLost,
-    TextWritten,
-    TurnEnded,
     TurnStarted,
     UpstreamFailed,
-    Usage,
     UsageMetered,
 )
+from orchestrator.protocol.event_parts import Usage
 from orchestrator.protocol.ids import ClientId, ProfileName, SessionId, TurnId, UserId
+from orchestrator.protocol.sandbox_events import BlockDelta, TextWritten, TurnEnded
 from orchestrator.sessions.ports import SessionRecord
 from orchestrator.telemetry.account_log import AccountLog
 from orchestrator.telemetry.health import (

@@ -108,6 +108,10 @@ function Rack({ pool }: { pool: PoolView }) {
 }
 
 const MOST_ROOM = 48
+const VERSION_LENGTH = 8
+
+/** An image's digest says `sha256:` first, which tells nothing. */
+const shortVersion = (version: string) => version.replace(/^sha256:/, '').slice(0, VERSION_LENGTH)
 
 function Cell({ member }: { member: PoolMember }) {
   const { t } = useTranslation()
@@ -119,7 +123,7 @@ function Cell({ member }: { member: PoolMember }) {
         {state}
       </span>
       <span className="cell-age mono">{age(member.age_seconds)}</span>
-      <span className="cell-version mono">{member.version.slice(0, 8)}</span>
+      <span className="cell-version mono">{shortVersion(member.version)}</span>
     </li>
   )
 }

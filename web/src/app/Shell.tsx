@@ -10,9 +10,10 @@ import { NewSession } from '@/sessions/NewSession'
 import { SessionList } from '@/sessions/SessionList'
 import { usePreferences } from '@/settings/preferences'
 import { KeyTable, SettingsFields } from '@/settings/SettingsDialog'
-import { IconButton } from '@/ui/Button'
+import { Button, IconButton } from '@/ui/Button'
 import { Dialog } from '@/ui/Dialog'
 import { useAppKeys } from './keys'
+import { PasswordForm } from './PasswordForm'
 import { Wordmark } from './Wordmark'
 import './shell.css'
 
@@ -33,7 +34,7 @@ export function Shell({ children }: { children: React.ReactNode }) {
       <a className="skip-link" href="#main">
         {t('app.skip')}
       </a>
-      <Banners />
+      <Banners onPassword={() => setSheet('settings')} />
       <IconButton
         className="drawer-button"
         label={drawer ? t('app.closeDrawer') : t('app.openDrawer')}
@@ -59,6 +60,7 @@ export function Shell({ children }: { children: React.ReactNode }) {
         onClose={() => setSheet(null)}
       >
         <SettingsFields />
+        <PasswordForm />
       </Dialog>
       <Dialog title={t('settings.keys')} open={sheet === 'keys'} onClose={() => setSheet(null)}>
         <KeyTable />
@@ -117,20 +119,29 @@ function Sidebar({ onSheet, onLeave }: SidebarProps) {
 }
 
 /** What everybody should know: above all that the model is scripted. */
-function Banners() {
+function Banners({ onPassword }: { onPassword: () => void }) {
   const { t } = useTranslation()
+  const noPassword = useUser().has_password === false
   const api = useApi()
   const { data } = useQuery({ queryKey: ['about'], queryFn: () => about(api) })
   const [hidden, setHidden] = useState(false)
   const notices = data?.notices ?? []
   const scripted = data?.model === 'scripted' && notices.length === 0
-  if (hidden || (!scripted && notices.length === 0)) return null
+  const sentences = hidden ? [] : [...(scripted ? [t('app.scripted')] : []), ...notices]
+  if (sentences.length === 0 && !noPassword) return null
   return (
     <div className="banner" role="note">
-      <span>{[...(scripted ? [t('app.scripted')] : []), ...notices].join(' ')}</span>
-      <IconButton label={t('app.hide')} onClick={() => setHidden(true)}>
-        <X size={14} aria-hidden="true" />
-      </IconButton>
+      <span>{sentences.join(' ')}</span>
+      {noPassword ? (
+        <Button variant="quiet" onClick={onPassword}>
+          {t('password.missing')}
+        </Button>
+      ) : null}
+      {sentences.length > 0 ? (
+        <IconButton label={t('app.hide')} onClick={() => setHidden(true)}>
+          <X size={14} aria-hidden="true" />
+        </IconButton>
+      ) : null}
     </div>
   )
 }

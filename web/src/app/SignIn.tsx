@@ -1,9 +1,10 @@
 /** Name and password, or a one-time link that the server printed. */
-import { useEffect, useRef, useState, type InputHTMLAttributes } from 'react'
+import { useEffect, useRef, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { useAccount } from '@/connection/account-context'
 import { ProblemAnswer } from '@/connection/api'
 import { Button } from '@/ui/Button'
+import { Field } from './Field'
 import { Wordmark } from './Wordmark'
 import './sign-in.css'
 
@@ -73,15 +74,6 @@ export function SignInForm({ linkCode, name = '' }: { linkCode?: string | null; 
         {busy ? t('signIn.busy') : t('signIn.enter')}
       </Button>
     </form>
-  )
-}
-
-function Field({ label, ...input }: InputHTMLAttributes<HTMLInputElement> & { label: string }) {
-  return (
-    <label className="field">
-      <span className="field-label">{label}</span>
-      <input className="input" required {...input} />
-    </label>
   )
 }
 

@@ -91,8 +91,8 @@ function TurnEnd({ row }: { row: TurnRow }) {
     const before = session.order[session.order.indexOf(row.id) - 1] ?? ''
     return session.rows[before]?.kind === 'failure'
   })
-  if (!turn || turn.outcome === 'completed') return <span className="turn-rule" />
-  const text = turn.outcome === 'failed' && !told ? turn.text : ''
+  if (!turn || turn.outcome === 'completed' || told) return <span className="turn-rule" />
+  const text = turn.outcome === 'failed' ? turn.text : ''
   return (
     <p className="turn-outcome" data-outcome={turn.outcome}>
       <span>{t(`chat.turn.${turn.outcome}`)}</span>

@@ -8,6 +8,7 @@ export interface User {
   id: string
   name: string
   role: Role
+  has_password?: boolean
 }
 
 interface Me extends User {
@@ -38,6 +39,8 @@ export interface Account {
   signIn(username: string, password: string): Promise<void>
   redeemLink(code: string): Promise<void>
   signOut(): Promise<void>
+  /** Ends every other sign-in. `current` is needed where there is one. */
+  choosePassword(next: string, current: string | null): Promise<void>
 }
 
 const CHANNEL = 'casemate-account'
@@ -92,6 +95,11 @@ export function createAccount(fetcher?: typeof fetch): Account {
       }),
     signIn: (username, password) => enterWith('/auth/login', { username, password }),
     redeemLink: (code) => enterWith('/auth/link', { code }),
+    async choosePassword(next, current) {
+      const body = current === null ? { new: next } : { new: next, current }
+      await api.ask('/auth/password', { method: 'PUT', body })
+      await look()
+    },
     async signOut() {
       await api.ask('/auth/logout', { method: 'POST' })
       leave()

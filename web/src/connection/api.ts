@@ -10,6 +10,8 @@ import type { Problem } from '@/protocol/chat.generated'
 
 export const API = '/api/v1'
 const CSRF_COOKIE = /(?:^|;\s*)(?:__Host-|__Secure-)?casemate_csrf=([^;]*)/
+/** There a 401 is the answer itself. */
+const SIGNING_IN = new Set(['/auth/login', '/auth/link', '/auth/logout', '/auth/refresh'])
 const PATIENCE_MS = 30_000
 
 export class ApiError extends Error {}
@@ -66,7 +68,7 @@ export function createApi(settings: ApiSettings): Api {
 
   async function ask<Answer>(path: string, asked: Ask = {}): Promise<Answer> {
     let answer = await send(path, asked)
-    if (answer.status === 401 && !path.startsWith('/auth/log') && !path.startsWith('/auth/link')) {
+    if (answer.status === 401 && !SIGNING_IN.has(path)) {
       if (await refresh()) answer = await send(path, asked)
       if (answer.status === 401) settings.onSignedOut()
     }

@@ -46,6 +46,15 @@ export const de: Translated<typeof en> = {
     again: 'Noch einmal anmelden',
     againText: 'Deine Anmeldung ist abgelaufen. Was du getippt hast, bleibt erhalten.',
   },
+  password: {
+    title: 'Passwort',
+    missing: 'Passwort wählen',
+    current: 'Jetziges Passwort',
+    next: 'Neues Passwort',
+    save: 'Passwort ändern',
+    choose: 'Passwort wählen',
+    done: 'Gespeichert. Deine anderen Anmeldungen sind beendet.',
+  },
   sessions: {
     list: 'Sitzungen',
     home: 'Start',

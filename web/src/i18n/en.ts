@@ -37,6 +37,15 @@ export const en = {
     again: 'Sign in again',
     againText: 'Your sign-in has expired. What you typed is kept.',
   },
+  password: {
+    title: 'Password',
+    missing: 'Choose a password',
+    current: 'Current password',
+    next: 'New password',
+    save: 'Change password',
+    choose: 'Choose password',
+    done: 'Saved. Other sign-ins of yours have ended.',
+  },
   sessions: {
     list: 'Sessions',
     home: 'Start',

@@ -314,7 +314,7 @@ export interface CliStderr {
   lines: string[];
 }
 
-/** The agent could not do what a command asked (an unknown model, a mode that is not allowed). */
+/** The agent could not do what a command asked (an unknown model, a mode that is forbidden). */
 export interface CommandFailed {
   type: "command_failed";
   command: string;
@@ -527,8 +527,8 @@ export interface Stop {
 }
 
 /**
- * A person's answer. `updated_input` replaces the tool's input (allow only); `reason` is told to
- * Claude (deny only); `suggestions` picks by position what "always" saves, all when left out.
+ * A person's answer. `updated_input` replaces the tool's input (allow only); `reason` is told
+ * to Claude (deny only); `suggestions` picks by position what "always" saves, all if left out.
  */
 export interface PermissionDecision {
   choice: "allow" | "allow_always" | "deny" | "deny_and_stop";

@@ -101,6 +101,12 @@ const VIEWS: Record<string, ToolView> = {
     Body: ReadBody,
   },
   Task: agent,
+  TaskCreate: { icon: ListTodo, summary: (input) => text(input, 'subject'), Body: JsonBody },
+  TaskUpdate: {
+    icon: ListTodo,
+    summary: (input) => ['#' + text(input, 'taskId'), text(input, 'status')].join(' '),
+    Body: JsonBody,
+  },
   TodoWrite: {
     icon: ListTodo,
     summary: (input) => {

@@ -1,0 +1,106 @@
+"""What a person does on the page and sees there, in the words of the page."""
+
+import re
+from pathlib import Path
+
+from playwright.async_api import Locator, Page, expect
+
+from .watching import Watch
+
+SCREENSHOTS = Path(__file__).parents[2] / ".artifacts" / "screenshots"
+LIMIT = 20_000.0
+"""Milliseconds. Nothing here takes so long unless it is broken, or the machine is very busy."""
+
+expect.set_options(timeout=LIMIT)
+
+SETTLED = "() => document.fonts.ready.then(() => document.getAnimations().every(a => a.playState !== 'running'))"
+
+
+class ChatPage:
+    """A tab. What it names are locators: they wait for what they name."""
+
+    def __init__(self, page: Page, *, name: str, watch: Watch) -> None:
+        self.page = page
+        self.watch = watch
+        self.name = name
+        """Of its look, for the files of screenshots: `phone-dark`."""
+        self.log = page.get_by_role("log", name="Conversation")
+        self.box = page.get_by_role("textbox", name="Your prompt")
+        self.dock = page.get_by_role("region", name="Claude waits for you")
+        self.exactly = self.dock.get_by_role("group", name="Exactly this would run")
+        self.stop = page.get_by_role("button", name="Stop", exact=True)
+        self.queue = page.get_by_role("list", name="Waiting prompts")
+        self.title = page.locator("main").get_by_role("heading", level=1)
+        self.ready = page.get_by_text("Your sandbox is ready.")
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def answer(self, name: str) -> Locator:
+        """A button of the dock; its name ends in the key that presses it."""
+        return self.dock.get_by_role("button", name=re.compile(rf"^{re.escape(name)}( ?\d)?$"))
+
+    def text(self, words: str | re.Pattern[str]) -> Locator:
+        """Something in the transcript."""
+        return self.log.get_by_text(words)
+
+    @property
+    def session_id(self) -> str:
+        return self.page.url.rsplit("/", 1)[-1]
+
+    async def new_session(self, *, wait: bool = True) -> None:
+        await self.page.locator("main").get_by_role("button", name="New session").click()
+        await self.page.wait_for_url("**/s/*")
+        if wait:
+            await expect(self.ready).to_be_visible()
+
+    async def follow(self, session_id: str) -> None:
+        """Open a session that is there already."""
+        origin = self.page.url.split("/s/")[0].rstrip("/")
+        await self.page.goto(f"{origin}/s/{session_id}")
+
+    async def send(self, prompt: str) -> None:
+        await self.box.fill(prompt)
+        await self.box.press("Enter")
+
+    async def turn(self, prompt: str, *, says: str | re.Pattern[str]) -> None:
+        """Send a prompt, wait for words in the answer and for the end of the turn."""
+        await self.send(prompt)
+        await expect(self.text(says).last).to_be_visible()
+        await self.idle()
+
+    async def idle(self) -> None:
+        await expect(self.title.get_by_label("Idle")).to_be_visible()
+
+    async def choose(self, action: str) -> None:
+        """From the menu of the session."""
+        await self.button("Session actions").click()
+        await self.page.get_by_role("menuitem", name=action).click()
+
+    async def end(self) -> None:
+        await self.choose("End session")
+        dialog = self.page.get_by_role("dialog", name="End this session?")
+        await dialog.get_by_role("button", name="End session").click()
+
+    async def prose(self) -> str:
+        """What Claude has written so far."""
+        return "\n\n".join(await self.log.locator(".agent-text").all_inner_texts())
+
+    async def prose_longer_than(self, length: int) -> str:
+        await self.page.wait_for_function(
+            "n => [...document.querySelectorAll('.agent-text')].map(e => e.innerText)"
+            ".join('\\n\\n').length > n",
+            arg=length,
+            timeout=LIMIT,
+        )
+        return await self.prose()
+
+    async def transcript(self) -> str:
+        """The whole conversation as its characters: what two tabs must have in common."""
+        return await self.log.evaluate("log => log.textContent")
+
+    async def photograph(self, what: str) -> None:
+        """Into `.artifacts/screenshots`, for people to look at."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        await self.page.wait_for_function(SETTLED)
+        await self.page.screenshot(path=SCREENSHOTS / f"{what}-{self.name}.png")
