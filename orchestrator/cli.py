@@ -159,13 +159,18 @@ def users() -> None:
 @users.command("add")
 @click.argument("name")
 @click.option("--role", type=click.Choice(ROLES), default="user", show_default=True)
+@click.option("--password", "with_password", is_flag=True, help="Set a password instead.")
 @plainly
-def users_add(name: str, *, role: Role) -> None:
-    """Add NAME and print a one-time link with which they sign in and choose a password."""
+def users_add(name: str, *, role: Role, with_password: bool) -> None:
+    """Add NAME and print a one-time link with which they sign in and choose a password.
+
+    With --password it is asked for, or read from standard input, and no link is made.
+    """
     from orchestrator.setup import user_administration as administration
 
-    link = asyncio.run(administration.add(_settings(), name=name, role=role))
-    click.echo(link)
+    password = _password() if with_password else None
+    said = asyncio.run(administration.add(_settings(), name=name, role=role, password=password))
+    click.echo(said)
 
 
 @users.command("list")

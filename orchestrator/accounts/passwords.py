@@ -46,7 +46,7 @@ class Passwords:
         if len(password.encode(errors="surrogatepass")) > MAX_BYTES:
             raise WeakPassword("A password has at most 1024 bytes.", advice="Choose a shorter one.")
         if len(password) < MIN_LENGTH:
-            raise WeakPassword("A password has at least 12 characters.")
+            raise WeakPassword("A password needs at least 12 characters.")
         plain = password.lower()
         if plain in WEAK_PASSWORDS or len(set(plain)) < MIN_LENGTH // 3 or plain == name * 2:
             raise WeakPassword

@@ -8,10 +8,12 @@ from orchestrator.settings import Settings
 from orchestrator.setup.first_admin import all_users, link_url
 
 
-async def add(settings: Settings, *, name: str, role: Role) -> str:
-    """The link with which the new user signs in. Raises AccountError."""
+async def add(settings: Settings, *, name: str, role: Role, password: str | None = None) -> str:
+    """The link with which the new user signs in, if they got no password. Raises AccountError."""
     async with open_accounts(settings) as accounts:
-        user = await accounts.add_user(name, role=role)
+        user = await accounts.add_user(name, role=role, password=password)
+        if password is not None:
+            return f"{user.name} can sign in."
         created = await accounts.create_sign_in_link(user.id)
     return link_url(settings.server.url, code=created.code)
 

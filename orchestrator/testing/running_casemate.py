@@ -81,8 +81,7 @@ class RunningCasemate:
         return done.stdout
 
     def add_user(self, name: str, password: str, *, role: str = "user") -> None:
-        self.command("users", "add", name, "--role", role)
-        self.command("users", "passwd", name, stdin=f"{password}\n")
+        self.command("users", "add", name, "--role", role, "--password", stdin=f"{password}\n")
 
     def start(self, *arguments: str, ready: str = "/health/ready") -> None:
         """Start serving and wait until it says that it is ready."""

@@ -13,7 +13,8 @@ LIMIT = 20_000.0
 
 expect.set_options(timeout=LIMIT)
 
-SETTLED = "() => document.fonts.ready.then(() => document.getAnimations().every(a => a.playState !== 'running'))"
+SETTLED = """() => document.fonts.ready.then(() =>
+  document.getAnimations().every((animation) => animation.playState !== 'running'))"""
 
 
 class ChatPage:
@@ -82,6 +83,15 @@ class ChatPage:
         dialog = self.page.get_by_role("dialog", name="End this session?")
         await dialog.get_by_role("button", name="End session").click()
 
+    def tool(self, summary: str) -> Locator:
+        return self.log.locator(".tool", has_text=summary)
+
+    async def output_of(self, summary: str) -> Locator:
+        """What the last command of this summary printed; opens its card."""
+        card = self.tool(summary).last
+        await card.get_by_role("button").first.click()
+        return card.get_by_role("group", name="Output")
+
     async def prose(self) -> str:
         """What Claude has written so far."""
         return "\n\n".join(await self.log.locator(".agent-text").all_inner_texts())
@@ -98,6 +108,12 @@ class ChatPage:
     async def transcript(self) -> str:
         """The whole conversation as its characters: what two tabs must have in common."""
         return await self.log.evaluate("log => log.textContent")
+
+    async def rows(self) -> list[str]:
+        """The kinds of the transcript's rows, in their order."""
+        rows = "rows => rows.map(row => row.dataset.kind)"
+        kinds: list[str] = await self.log.locator("[data-row]").evaluate_all(rows)
+        return kinds
 
     async def photograph(self, what: str) -> None:
         """Into `.artifacts/screenshots`, for people to look at."""

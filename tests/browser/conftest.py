@@ -1,4 +1,4 @@
-"""Chromium in front of a whole Casemate: real Docker, shim, SDK and CLI; only the model is scripted.
+"""Chromium before a whole Casemate: real Docker, shim, SDK and CLI; only the model is scripted.
 
 One Casemate serves all tests of this folder; each test has a browser of its own and ends the
 sessions that it left open.

@@ -3,7 +3,7 @@
 import asyncio
 import re
 
-from playwright.async_api import Locator, expect
+from playwright.async_api import expect
 
 from orchestrator.sandboxes.image_builder import BuiltImage
 from orchestrator.testing.running_casemate import RunningCasemate, running_casemate
@@ -31,18 +31,22 @@ async def approve(tab: ChatPage, act: str = "click") -> None:
     await getattr(tab.answer("Allow once"), act)()
     await expect(tab.dock).to_be_hidden()
     await tab.idle()
-    card = tool_card(tab, "touch hello.txt")
+    card = tab.tool("touch hello.txt")
     await getattr(card.get_by_role("button").first, act)()
     await expect(card.get_by_role("group", name="Output")).to_contain_text("hello.txt")
-
-
-def tool_card(tab: ChatPage, summary: str) -> Locator:
-    return tab.log.locator(".tool", has_text=summary)
 
 
 async def gone(casemate: RunningCasemate, container: str) -> None:
     while container in await asyncio.to_thread(casemate.containers):
         await asyncio.sleep(0.05)
+
+
+async def printed_link(casemate: RunningCasemate) -> str:
+    """A moment after it answers, it prints."""
+    async with asyncio.timeout(10):
+        while "#link=" not in casemate.log:
+            await asyncio.sleep(0.05)
+    return casemate.sign_in_link()
 
 
 async def test_from_the_link_on_the_terminal_to_the_container_that_is_gone(
@@ -53,9 +57,11 @@ async def test_from_the_link_on_the_terminal_to_the_container_that_is_gone(
     assert sandbox_image
     alone = {"CASEMATE_POOL_MINIMUM": "1", "CASEMATE_POOL_MAXIMUM": "1"}
     with running_casemate(alone) as casemate:
-        link = casemate.sign_in_link()
+        link = await printed_link(casemate)
         tab = await open_tab(link)
-        await expect(tab.page.get_by_role("note")).to_contain_text("answers come from a script, not from Claude")
+        await expect(tab.page.get_by_role("note")).to_contain_text(
+            "answers come from a script, not from Claude"
+        )
         assert "link=" not in tab.page.url
         await tab.new_session()
         [container] = casemate.containers()

@@ -2,7 +2,7 @@
 import '@fontsource-variable/atkinson-hyperlegible-next/index.css'
 import '@fontsource-variable/atkinson-hyperlegible-mono/index.css'
 import './ui/tokens.css'
-import './ui/base.css'
+import './ui/elements.css'
 import './ui/controls.css'
 import { QueryClient, QueryClientProvider } from '@tanstack/react-query'
 import { createRoot } from 'react-dom/client'

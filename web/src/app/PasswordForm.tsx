@@ -26,7 +26,7 @@ export function PasswordForm() {
       aria-label={t('password.title')}
       onSubmit={(event) => {
         event.preventDefault()
-        save.mutate()
+        if (!save.isPending) save.mutate()
       }}
     >
       {known ? (
@@ -45,7 +45,7 @@ export function PasswordForm() {
         value={next}
         onChange={(event) => setNext(event.target.value)}
       />
-      <Button type="submit" disabled={save.isPending}>
+      <Button type="submit" aria-disabled={save.isPending}>
         {known ? t('password.save') : t('password.choose')}
       </Button>
       <p role="status">{save.isSuccess ? t('password.done') : problemOf(save.error)}</p>

@@ -130,7 +130,7 @@ function Banners({ onPassword }: { onPassword: () => void }) {
   const sentences = hidden ? [] : [...(scripted ? [t('app.scripted')] : []), ...notices]
   if (sentences.length === 0 && !noPassword) return null
   return (
-    <div className="banner" role="note">
+    <section className="banner" aria-label={t('app.notices')}>
       <span>{sentences.join(' ')}</span>
       {noPassword ? (
         <Button variant="quiet" onClick={onPassword}>
@@ -142,6 +142,6 @@ function Banners({ onPassword }: { onPassword: () => void }) {
           <X size={14} aria-hidden="true" />
         </IconButton>
       ) : null}
-    </div>
+    </section>
   )
 }

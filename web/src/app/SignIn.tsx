@@ -13,7 +13,9 @@ export function SignInPage({ linkCode }: { linkCode: string | null }) {
   return (
     <main className="sign-in">
       <div className="sign-in-frame">
-        <Wordmark />
+        <h1>
+          <Wordmark />
+        </h1>
         <p className="sign-in-lead">{t('signIn.lead')}</p>
         <SignInForm linkCode={linkCode} />
       </div>

@@ -7,7 +7,7 @@ import { RenameDialog } from '@/sessions/RenameDialog'
 import { shapeOf } from '@/sessions/states'
 import { usePreferences, usePreferencesStore } from '@/settings/preferences'
 import { ActionMenu } from '@/ui/ActionMenu'
-import { Button, IconButton } from '@/ui/Button'
+import { IconButton } from '@/ui/Button'
 import { Confirm, Dialog } from '@/ui/Dialog'
 import { bytes, count, money } from '@/ui/format'
 import { StateShape } from '@/ui/StateShape'
@@ -145,9 +145,6 @@ function SessionActions() {
       ) : null}
       <Dialog title={t('chat.inspector')} open={asking === 'details'} onClose={close}>
         <Panels />
-        <div className="dialog-actions">
-          <Button onClick={close}>{t('ui.close')}</Button>
-        </div>
       </Dialog>
       <Confirm
         open={asking === 'end'}

@@ -18,6 +18,7 @@ export const de: Translated<typeof en> = {
     signOut: 'Abmelden',
     scripted:
       'Das Modell folgt einem Skript: Es ist kein API-Schlüssel gesetzt, die Antworten kommen nicht von Claude.',
+    notices: 'Hinweise',
     hide: 'Hinweis ausblenden',
     noServer: 'Der Server antwortet nicht.',
     noServerText: 'Prüfe, ob Casemate läuft, und versuche es noch einmal.',

@@ -10,6 +10,7 @@ export const en = {
     signOut: 'Sign out',
     scripted:
       'The model is scripted: no API key is set, so answers come from a script, not from Claude.',
+    notices: 'Notices',
     hide: 'Hide this note',
     noServer: 'The server does not answer.',
     noServerText: 'Check that Casemate is running, then try again.',

@@ -1,8 +1,9 @@
 /** A question or a sheet over the page; focus stays in it and returns where it was. */
+import { X } from 'lucide-react'
 import type { ReactNode } from 'react'
 import { Dialog as AriaDialog, Heading, Modal, ModalOverlay } from 'react-aria-components'
 import { useTranslation } from 'react-i18next'
-import { Button } from './Button'
+import { Button, IconButton } from './Button'
 
 export interface DialogProps {
   title: string
@@ -15,6 +16,7 @@ export interface DialogProps {
 }
 
 export function Dialog({ title, open, onClose, children, wide, dismissable = true }: DialogProps) {
+  const { t } = useTranslation()
   return (
     <ModalOverlay
       className="veil"
@@ -30,6 +32,11 @@ export function Dialog({ title, open, onClose, children, wide, dismissable = tru
           <Heading slot="title" level={2}>
             {title}
           </Heading>
+          {dismissable ? (
+            <IconButton className="dialog-close" label={t('ui.close')} onClick={onClose}>
+              <X size={16} aria-hidden="true" />
+            </IconButton>
+          ) : null}
           {children}
         </AriaDialog>
       </Modal>

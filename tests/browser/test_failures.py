@@ -1,0 +1,46 @@
+"""What goes wrong is said in plain words, with what to do, and the session lives where it can."""
+
+import re
+import subprocess
+
+import pytest
+from playwright.async_api import expect
+
+from orchestrator.testing.chat_client import ApiClient
+from orchestrator.testing.running_casemate import RunningCasemate
+
+from .chat_page import ChatPage
+from .conftest import PASSWORD
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        ("!fail 529", re.compile("overloaded")),
+        ("!fail 401", re.compile("key")),
+        ("!cut", re.compile("cut|broke|middle|connection", re.IGNORECASE)),
+    ],
+)
+async def test_a_model_that_fails(tab: ChatPage, prompt: str, sentence: re.Pattern[str]) -> None:
+    """The person reads what happened; the next prompt is answered."""
+    await tab.send(prompt)
+    failure = tab.log.get_by_role("group", name="Something failed.")
+    await expect(failure.first).to_contain_text(sentence, timeout=60_000)
+    await tab.idle()
+    await tab.turn("!say 3 words", says="the wall holds")
+
+
+async def test_a_sandbox_that_is_killed(casemate: RunningCasemate, tab: ChatPage) -> None:
+    """The page says that the sandbox is lost and why; the conversation stays, the way on is a new
+    session."""
+    await tab.turn("!say 5 words", says="the wall holds")
+    async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
+        _, view, _ = await ada.request("GET", f"/api/v1/sessions/{tab.session_id}")
+    name = f"casemate-{view['sandbox_id']}"
+    subprocess.run(["docker", "kill", name], check=True, capture_output=True)
+    await expect(tab.text(re.compile("killed from outside"))).to_be_visible()
+    await expect(tab.title.get_by_label("Failed")).to_be_visible()
+    await expect(tab.text("the wall holds")).to_be_visible()
+    await expect(tab.box).to_be_hidden()
+    await tab.page.locator("main").get_by_role("link", name="New session").click()
+    await tab.new_session()
