@@ -12,7 +12,14 @@ import structlog
 from orchestrator.telemetry.redaction import redact
 from orchestrator.telemetry.settings import TelemetrySettings
 
-QUIET_LIBRARIES = ("uvicorn.access", "aiosqlite", "websockets", "aiohttp.access", "httpx")
+QUIET_LIBRARIES = (
+    "uvicorn",
+    "piccolo",
+    "aiosqlite",
+    "websockets",
+    "aiohttp.access",
+    "httpx",
+)
 """They say much that our own events say better: only their warnings are written."""
 
 

@@ -8,7 +8,7 @@ from playwright.async_api import Locator, Page, expect
 from .watching import Watch
 
 SCREENSHOTS = Path(__file__).parents[2] / ".artifacts" / "screenshots"
-LIMIT = 20_000.0
+LIMIT = 8_000.0
 """Milliseconds. Nothing here takes so long unless it is broken, or the machine is very busy."""
 
 expect.set_options(timeout=LIMIT)
@@ -32,6 +32,7 @@ class ChatPage:
         self.stop = page.get_by_role("button", name="Stop", exact=True)
         self.queue = page.get_by_role("list", name="Waiting prompts")
         self.title = page.locator("main").get_by_role("heading", level=1)
+        self.prompts = self.log.locator("[data-kind=user]")
         self.ready = page.get_by_text("Your sandbox is ready.")
 
     def button(self, name: str) -> Locator:
@@ -64,14 +65,23 @@ class ChatPage:
         await self.box.fill(prompt)
         await self.box.press("Enter")
 
-    async def turn(self, prompt: str, *, says: str | re.Pattern[str]) -> None:
-        """Send a prompt, wait for words in the answer and for the end of the turn."""
-        await self.send(prompt)
-        await expect(self.text(says).last).to_be_visible()
+    async def say(self, words: int) -> None:
+        """A whole turn: Claude is asked for so many words, and writes them."""
+        await self.send(f"!say {words} words")
+        await expect(self.said(words)).to_be_visible()
         await self.idle()
 
+    def said(self, words: int) -> Locator:
+        """Prose of exactly so many words, the last of it."""
+        exactly = re.compile(rf"^\s*\w+(\s+\w+){{{words - 1}}}\s*$")
+        return self.log.locator(".agent-text", has_text=exactly).last
+
     async def idle(self) -> None:
-        await expect(self.title.get_by_label("Idle")).to_be_visible()
+        await self.state("Idle")
+
+    async def state(self, name: str) -> None:
+        """The heading begins with it: that is where its shape stands."""
+        await expect(self.title).to_have_accessible_name(re.compile(rf"^{name}\b"))
 
     async def choose(self, action: str) -> None:
         """From the menu of the session."""

@@ -56,7 +56,7 @@ async def test_the_pool_is_live_and_its_sizes_change(
 
 
 async def test_waiting_for_a_sandbox(open_page: OpenPage, usual_sizes: None) -> None:
-    """Where all are taken a session shows its place; what is typed meanwhile runs once it begins."""
+    """Where all are taken a session shows its place; what is typed meanwhile runs then."""
     admin = await open_admin(open_page)
     await resize(admin, keep_ready=0, at_most=1)
     await expect(admin.page.get_by_label("At most")).to_have_value("1")
@@ -71,7 +71,7 @@ async def test_waiting_for_a_sandbox(open_page: OpenPage, usual_sizes: None) -> 
     await second.send("!say 4 words")
     await expect(second.queue.get_by_role("listitem")).to_have_count(1)
     await first.end()
-    await expect(second.text("the wall holds and")).to_be_visible(timeout=60_000)
+    await expect(second.said(4)).to_be_visible(timeout=60_000)
     await expect(third.page.get_by_text("You are next.")).to_be_visible()
     await second.end()
     await expect(third.ready).to_be_visible(timeout=60_000)

@@ -101,6 +101,6 @@ async def test_offline_and_back(tab: ChatPage) -> None:
     await tab.send("!say 12 words")
     await expect(tab.page.get_by_text("sending…")).to_be_visible()
     await tab.page.context.set_offline(False)
-    await expect(tab.text("the wall holds and every chamber")).to_be_visible()
+    await expect(tab.said(12)).to_be_visible()
     await same_transcripts(tab, undisturbed)
-    await expect(tab.log.locator("[data-kind=user]")).to_have_count(1)
+    await expect(tab.prompts).to_have_count(1)

@@ -27,20 +27,20 @@ async def test_a_model_that_fails(tab: ChatPage, prompt: str, sentence: re.Patte
     failure = tab.log.get_by_role("group", name="Something failed.")
     await expect(failure.first).to_contain_text(sentence, timeout=60_000)
     await tab.idle()
-    await tab.turn("!say 3 words", says="the wall holds")
+    await tab.say(3)
 
 
 async def test_a_sandbox_that_is_killed(casemate: RunningCasemate, tab: ChatPage) -> None:
     """The page says that the sandbox is lost and why; the conversation stays, the way on is a new
     session."""
-    await tab.turn("!say 5 words", says="the wall holds")
+    await tab.say(5)
     async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
         _, view, _ = await ada.request("GET", f"/api/v1/sessions/{tab.session_id}")
     name = f"casemate-{view['sandbox_id']}"
     subprocess.run(["docker", "kill", name], check=True, capture_output=True)
     await expect(tab.text(re.compile("killed from outside"))).to_be_visible()
-    await expect(tab.title.get_by_label("Failed")).to_be_visible()
-    await expect(tab.text("the wall holds")).to_be_visible()
+    await tab.state("Failed")
+    await expect(tab.said(5)).to_be_visible()
     await expect(tab.box).to_be_hidden()
     await tab.page.locator("main").get_by_role("link", name="New session").click()
     await tab.new_session()

@@ -59,9 +59,8 @@ async def test_from_the_link_on_the_terminal_to_the_container_that_is_gone(
     with running_casemate(alone) as casemate:
         link = await printed_link(casemate)
         tab = await open_tab(link)
-        await expect(tab.page.get_by_role("note")).to_contain_text(
-            "answers come from a script, not from Claude"
-        )
+        notice = "answers come from a script, not from Claude"
+        await expect(tab.page.get_by_text(notice)).to_be_visible()
         assert "link=" not in tab.page.url
         await tab.new_session()
         [container] = casemate.containers()

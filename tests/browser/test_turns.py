@@ -13,7 +13,7 @@ async def test_stopped_with_the_button(tab: ChatPage) -> None:
     await expect(tab.text("Stopped by you.")).to_be_visible()
     await tab.idle()
     assert len((await tab.prose()).split()) < 500
-    await tab.turn("!say 3 words", says="the wall holds")
+    await tab.say(3)
 
 
 async def test_stopped_with_escape(tab: ChatPage) -> None:
@@ -37,8 +37,9 @@ async def test_a_prompt_waits_its_turn_and_can_be_taken_back(tab: ChatPage) -> N
     await expect(waiting.first).to_contain_text("queued")
     await waiting.first.get_by_role("button", name="Remove from the queue").click()
     await expect(waiting).to_have_count(1)
-    await expect(tab.text("the wall holds and every chamber keeps")).to_be_visible()
+    await expect(tab.said(7)).to_be_visible()
     await tab.idle()
+    await expect(tab.said(4)).to_be_visible()
     await expect(tab.queue).to_have_count(0)
     await expect(tab.text("hold this one")).to_have_count(0)
 
@@ -58,7 +59,7 @@ async def test_a_draft_survives_a_reload(tab: ChatPage) -> None:
 
 async def test_renamed(tab: ChatPage) -> None:
     """A session is called like its first prompt until somebody names it; the list follows."""
-    await tab.turn("!say 3 words", says="the wall holds")
+    await tab.say(3)
     await expect(tab.title).to_contain_text("!say 3 words")
     await tab.choose("Rename")
     dialog = tab.page.get_by_role("dialog", name="Rename")
@@ -72,7 +73,7 @@ async def test_renamed(tab: ChatPage) -> None:
 async def test_thoughts_todos_and_subagents(tab: ChatPage) -> None:
     """One turn of everything: each is shown as what it is, and opens in place."""
     await tab.send("!think 12 words\n!todo\n!subagent say hello\n!say 5 words")
-    await expect(tab.text("the wall holds and every").last).to_be_visible()
+    await expect(tab.said(5)).to_be_visible()
     await tab.idle()
     thought = tab.log.get_by_role("button", name="Thought")
     await thought.first.click()
@@ -91,7 +92,10 @@ async def test_an_untrusted_answer_stays_text(tab: ChatPage) -> None:
         "![p](https://evil.example/p.png) [x](javascript:alert(3))"
     )
     tab.page.on("dialog", lambda dialog: tab.watch.seen.append(f"dialog: {dialog.message}"))
-    await tab.turn(f"!bash echo {hostile!r}\n!say 2 words", says="the wall")
-    await tab.turn(f"!nonsense {hostile}", says="I do not understand")
+    await tab.send(f"!bash echo {hostile!r}\n!say 2 words")
+    await expect(tab.said(2)).to_be_visible()
+    await tab.idle()
+    await tab.send(f"!nonsense {hostile}")
+    await expect(tab.text("I do not understand")).to_be_visible()
     await expect(tab.log.locator("script, img")).to_have_count(0)
     await expect(tab.log.locator("a[href^='javascript']")).to_have_count(0)
