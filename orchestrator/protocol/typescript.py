@@ -51,7 +51,16 @@ class UntranslatableError(TypeError):
 class Translation:
     """Collects declarations while it walks the types, each once, in the order of first use."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        elsewhere: tuple[type[msgspec.Struct], ...] = (),
+        sent_whole: tuple[type[msgspec.Struct], ...] = (),
+    ) -> None:
+        """`elsewhere` are declared in another file; of structs that derive from `sent_whole` every
+        field is sent, also with its default."""
+        self._elsewhere = elsewhere
+        self._sent_whole = sent_whole
         self._declared: dict[str, str] = {}
         self._open: set[str] = set()
         self._aliases = dict(_named_literals())
@@ -61,8 +70,8 @@ class Translation:
         lines = "".join(f"\n  | {member}" for member in members)
         self._declared[name] = f"export type {name} ={lines};\n"
 
-    def text(self) -> str:
-        return HEADER + "".join(f"\n{declaration}" for declaration in self._declared.values())
+    def text(self, header: str = HEADER) -> str:
+        return header + "".join(f"\n{declaration}" for declaration in self._declared.values())
 
     def type_of(self, hint: Any) -> str:
         """The TypeScript expression of a hint. Raises UntranslatableError."""
@@ -97,7 +106,8 @@ class Translation:
 
     def _struct(self, struct: type[msgspec.Struct]) -> str:
         name = struct.__name__
-        if name not in self._declared and name not in self._open:
+        known = name in self._declared or name in self._open or struct in self._elsewhere
+        if not known:
             self._open.add(name)  # a field may lead back here
             body = "".join(self._fields(struct))
             comment = _comment(struct.__doc__)
@@ -108,9 +118,10 @@ class Translation:
         config, comments = struct.__struct_config__, _field_comments(struct)
         tag = [f"  {config.tag_field}: {_quoted(config.tag)};\n"] if config.tag_field else []
         hints = typing.get_type_hints(struct, include_extras=True)
+        whole = issubclass(struct, self._sent_whole)
         return tag + [
             f"{_comment(comments.get(field.name), indent='  ')}"
-            f"  {field.encode_name}{'' if field.required else '?'}: "
+            f"  {field.encode_name}{'' if whole or field.required else '?'}: "
             f"{self.type_of(hints[field.name])};\n"
             for field in msgspec.structs.fields(struct)
         ]

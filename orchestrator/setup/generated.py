@@ -13,6 +13,7 @@ import msgspec
 from orchestrator.protocol.typescript import typescript
 from orchestrator.setup.checkout import Checkout, this_checkout
 from orchestrator.setup.protocol_docs import protocol_page
+from orchestrator.setup.rest_types import rest_types
 from orchestrator.setup.settings_docs import inserted, settings_tables
 
 
@@ -27,6 +28,10 @@ def generated_files(checkout: Checkout) -> list[GeneratedFile]:
         GeneratedFile(
             path=checkout.web / "src" / "protocol" / "chat.generated.ts",
             render=lambda _text: typescript(),
+        ),
+        GeneratedFile(
+            path=checkout.web / "src" / "protocol" / "rest.generated.ts",
+            render=lambda _text: rest_types(),
         ),
         GeneratedFile(
             path=checkout.docs / "protocol.md",

@@ -46,7 +46,7 @@ async def test_edited_first(tab: ChatPage) -> None:
 async def test_always_allowed(tab: ChatPage) -> None:
     """The rule is shown before it is saved; afterwards the same runs unasked."""
     await tab.send("!bash touch twice")
-    await expect(tab.dock.get_by_text("“Always” saves:")).to_contain_text("touch")
+    await expect(tab.dock.get_by_role("group", name="“Always” saves:")).to_contain_text("touch")
     await tab.answer("Always allow").click()
     await expect(tab.text("Always allowed by ada")).to_be_visible()
     await tab.idle()

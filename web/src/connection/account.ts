@@ -1,20 +1,11 @@
 /** Who is signed in, and the one API client that knows when nobody is. */
 import { createStore, type StoreApi } from 'zustand/vanilla'
+import type { Me } from '@/protocol/rest.generated'
 import { createApi, ProblemAnswer, type Api } from './api'
 
-export type Role = 'admin' | 'operator' | 'user'
+export type Role = Me['role']
 
-export interface User {
-  id: string
-  name: string
-  role: Role
-  has_password?: boolean
-}
-
-interface Me extends User {
-  /** RFC 3339. */
-  access_expires_at?: string
-}
+export type User = Pick<Me, 'id' | 'name' | 'role'> & Partial<Pick<Me, 'has_password'>>
 
 const RENEW_BEFORE_MS = 60_000
 const RENEW_AT_LEAST_MS = 15_000

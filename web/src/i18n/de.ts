@@ -252,7 +252,7 @@ export const de: Translated<typeof en> = {
     next: 'Nächste Anfrage',
     allowTool: '{{tool}} erlauben?',
     exactly: 'Genau das würde ausgeführt',
-    blockedPath: 'Außerhalb des Erlaubten: {{path}}',
+    blockedPath: 'Das betrifft {{path}}',
     unseen: 'Darin sind Zeichen, die sonst unsichtbar sind. Sie erscheinen als U+….',
     rule: '„Immer“ merkt sich:',
     setMode: 'Modus {{mode}}',

@@ -241,7 +241,7 @@ export const en = {
     next: 'Next request',
     allowTool: 'Allow {{tool}}?',
     exactly: 'Exactly this would run',
-    blockedPath: 'Outside of what is allowed: {{path}}',
+    blockedPath: 'This concerns {{path}}',
     unseen: 'This holds characters that are normally invisible. They are shown as U+….',
     rule: '“Always” saves:',
     setMode: 'mode {{mode}}',

@@ -7,8 +7,9 @@ import { hasUnseen } from '@/ui/revealed'
 import { Revealed } from '@/ui/Revealed'
 import { StateShape } from '@/ui/StateShape'
 import { editable, edited } from './editing'
-import { ruleTexts } from './rules'
 import { Exactly } from './Exactly'
+import { RulePicker } from './RulePicker'
+import { offersOf, pickedAtFirst } from './rules'
 
 export interface PermissionCardProps {
   asked: PermissionRequested
@@ -21,12 +22,14 @@ type Panel = 'none' | 'edit' | 'deny'
 export function PermissionCard({ asked, deciding, onDecide }: PermissionCardProps) {
   const { t } = useTranslation()
   const [panel, setPanel] = useState<Panel>('none')
-  const rules = ruleTexts(asked, t)
+  const [picked, setPicked] = useState(() => pickedAtFirst(asked))
+  const always = picked.length > 0
+  const allowAlways = () => onDecide({ choice: 'allow_always', suggestions: picked })
   const sending = deciding !== null
   const onKeyDown = (event: KeyboardEvent) => {
     if (sending || isTyping(event.target) || event.altKey || event.ctrlKey || event.metaKey) return
     if (event.key === '1') onDecide({ choice: 'allow' })
-    else if (event.key === '2' && rules.length > 0) onDecide({ choice: 'allow_always' })
+    else if (event.key === '2' && always) allowAlways()
     else if (event.key === '3') setPanel('deny')
     else if (event.key === 'Escape' && panel !== 'none') setPanel('none')
     else return
@@ -52,7 +55,9 @@ export function PermissionCard({ asked, deciding, onDecide }: PermissionCardProp
       ) : (
         <Exactly asked={asked} />
       )}
-      {rules.length > 0 && panel === 'none' ? <RulePreview rules={rules} /> : null}
+      {asked.suggestions?.length && panel === 'none' ? (
+        <RulePicker offers={offersOf(asked, t)} picked={picked} onPick={setPicked} />
+      ) : null}
       {panel === 'deny' ? (
         <DenyReason
           sending={sending}
@@ -63,9 +68,9 @@ export function PermissionCard({ asked, deciding, onDecide }: PermissionCardProp
       ) : null}
       {panel === 'none' ? (
         <Answers
-          always={rules.length > 0}
           sending={sending}
-          onDecide={onDecide}
+          onAllow={() => onDecide({ choice: 'allow' })}
+          onAlways={always ? allowAlways : null}
           onPanel={setPanel}
         />
       ) : null}
@@ -74,22 +79,23 @@ export function PermissionCard({ asked, deciding, onDecide }: PermissionCardProp
 }
 
 interface AnswersProps {
-  always: boolean
   sending: boolean
-  onDecide: (decision: PermissionDecision) => void
+  onAllow: () => void
+  /** None where nothing is picked to be saved. */
+  onAlways: (() => void) | null
   onPanel: (panel: Panel) => void
 }
 
-function Answers({ always, sending, onDecide, onPanel }: AnswersProps) {
+function Answers({ sending, onAllow, onAlways, onPanel }: AnswersProps) {
   const { t } = useTranslation()
   return (
     <div className="dock-actions">
-      <Button variant="primary" disabled={sending} onClick={() => onDecide({ choice: 'allow' })}>
+      <Button variant="primary" disabled={sending} onClick={onAllow}>
         {t('permissions.allow')}
         <kbd>1</kbd>
       </Button>
-      {always ? (
-        <Button disabled={sending} onClick={() => onDecide({ choice: 'allow_always' })}>
+      {onAlways ? (
+        <Button disabled={sending} onClick={onAlways}>
           {t('permissions.always')}
           <kbd>2</kbd>
         </Button>
@@ -129,20 +135,6 @@ function Reasons({ asked }: { asked: PermissionRequested }) {
       ))}
       {unseen ? <p className="dock-warning">{t('permissions.unseen')}</p> : null}
     </>
-  )
-}
-
-function RulePreview({ rules }: { rules: readonly string[] }) {
-  const { t } = useTranslation()
-  return (
-    <p className="dock-rule">
-      {t('permissions.rule')}{' '}
-      {rules.map((rule) => (
-        <code key={rule}>
-          <Revealed text={rule} />
-        </code>
-      ))}
-    </p>
   )
 }
 

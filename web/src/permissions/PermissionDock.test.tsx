@@ -53,12 +53,39 @@ describe('the permission dock', () => {
     expect(screen.getByText(/normally invisible. They/)).toBeVisible()
   })
 
+  it('saves the narrow rule alone, and a wider grant only where it is picked', async () => {
+    const wide = {
+      ...asked('p1'),
+      suggestions: [
+        { kind: 'setMode', mode: 'acceptEdits' },
+        { kind: 'addRules', rules: [{ tool: 'Bash', content: 'make:*' }] },
+      ],
+    }
+    const { props } = show({ permissions: [wide] })
+    await press(/always/i)
+    expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
+      choice: 'allow_always',
+      suggestions: [1],
+    })
+    await userEvent.click(screen.getByRole('checkbox', { name: /acceptEdits/ }))
+    await press(/always/i)
+    expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
+      choice: 'allow_always',
+      suggestions: [0, 1],
+    })
+    for (const box of screen.getAllByRole('checkbox')) await userEvent.click(box)
+    expect(screen.queryByRole('button', { name: /always/i })).toBeNull()
+  })
+
   it('allows once, and always', async () => {
     const { props } = show()
     await press(/allow once/i)
     expect(props.onDecide).toHaveBeenLastCalledWith('p1', { choice: 'allow' })
     await press(/always/i)
-    expect(props.onDecide).toHaveBeenLastCalledWith('p1', { choice: 'allow_always' })
+    expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
+      choice: 'allow_always',
+      suggestions: [0],
+    })
   })
 
   it('denies with a reason, or stops the turn as well', async () => {
@@ -106,7 +133,10 @@ describe('the permission dock', () => {
     expect(props.onDecide).not.toHaveBeenCalled()
     screen.getByRole('heading').focus()
     await userEvent.keyboard('2')
-    expect(props.onDecide).toHaveBeenLastCalledWith('p1', { choice: 'allow_always' })
+    expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
+      choice: 'allow_always',
+      suggestions: [0],
+    })
   })
 
   it('cannot be answered twice while the answer is on its way', async () => {

@@ -1,9 +1,28 @@
-/** What "always" would save, in the words of the rule itself. */
+/** What "always" would save, in the words of the rule itself, and which of it is picked at first. */
 import type { TFunction } from 'i18next'
 import type { PermissionRequested, Rule, Suggestion } from '@/protocol/chat.generated'
 
-export function ruleTexts(asked: PermissionRequested, t: TFunction): string[] {
-  return (asked.suggestions ?? []).flatMap((suggestion) => textsOf(suggestion, t))
+export interface Offer {
+  /** Its place among the request's suggestions: how the answer names it. */
+  position: number
+  text: string
+}
+
+export function offersOf(asked: PermissionRequested, t: TFunction): Offer[] {
+  return (asked.suggestions ?? []).map((suggestion, position) => ({
+    position,
+    text: textsOf(suggestion, t).join(', '),
+  }))
+}
+
+/**
+ * The agent suggests narrow rules and wide modes side by side. The rules alone answer the question
+ * that was asked, so a wider grant is saved only where a person picks it.
+ */
+export function pickedAtFirst(asked: PermissionRequested): number[] {
+  const all = (asked.suggestions ?? []).map((suggestion, position) => ({ suggestion, position }))
+  const rules = all.filter(({ suggestion }) => suggestion.kind === 'addRules')
+  return (rules.length > 0 ? rules : all.slice(0, 1)).map(({ position }) => position)
 }
 
 function textsOf(suggestion: Suggestion, t: TFunction): string[] {

@@ -1,0 +1,35 @@
+/** What "always" would save: all of it shown, and each part for the person to pick. */
+import { useTranslation } from 'react-i18next'
+import { Revealed } from '@/ui/Revealed'
+import type { Offer } from './rules'
+
+export interface RulePickerProps {
+  offers: readonly Offer[]
+  picked: readonly number[]
+  onPick: (picked: number[]) => void
+}
+
+export function RulePicker({ offers, picked, onPick }: RulePickerProps) {
+  const { t } = useTranslation()
+  const toggled = (position: number) =>
+    picked.includes(position)
+      ? picked.filter((other) => other !== position)
+      : [...picked, position].toSorted((a, b) => a - b)
+  return (
+    <fieldset className="dock-rules">
+      <legend>{t('permissions.rule')}</legend>
+      {offers.map(({ position, text }) => (
+        <label key={position}>
+          <input
+            type="checkbox"
+            checked={picked.includes(position)}
+            onChange={() => onPick(toggled(position))}
+          />
+          <code>
+            <Revealed text={text} />
+          </code>
+        </label>
+      ))}
+    </fieldset>
+  )
+}
