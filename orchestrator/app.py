@@ -29,6 +29,7 @@ from orchestrator.gateway.gateway import Gateway
 from orchestrator.profiles import Catalogue, load_catalogue
 from orchestrator.protocol.control_events import UpstreamFailed, UsageMetered
 from orchestrator.protocol.ids import SessionId
+from orchestrator.sandboxes.installation import installed
 from orchestrator.sandboxes.opening import docker_pool
 from orchestrator.sandboxes.pool import Pool
 from orchestrator.sandboxes.remembered_sizes import RememberedSizes
@@ -129,12 +130,7 @@ async def whole_casemate(
         )
         pool = await stack.enter_async_context(
             docker_pool(
-                SandboxSettings(
-                    engine=settings.engine,
-                    slots=settings.slots,
-                    link=settings.link,
-                    pool=settings.pool,
-                ),
+                installed(_sandboxes(settings), data_dir=settings.server.data_dir),
                 catalogue=catalogue,
                 door=gateway,
                 observer=metrics,
@@ -206,6 +202,12 @@ def _ports(database: Database, pool: Pool, catalogue: Catalogue, metrics: Metric
         catalogue=catalogue,
         clock=SystemClock(),
         listeners=(SessionLog(), metrics),
+    )
+
+
+def _sandboxes(settings: Settings) -> SandboxSettings:
+    return SandboxSettings(
+        engine=settings.engine, slots=settings.slots, link=settings.link, pool=settings.pool
     )
 
 

@@ -15,8 +15,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the daemon listens (`unix:///…`). Empty: found as the docker command finds it."""
     runtime: Literal["auto", "runc", "runsc"] = "auto"
     """What runs containers. `auto` takes gVisor's runsc where the daemon has it registered."""
-    instance: str = "default"
-    """Names this installation on its Docker host: only containers with this label are ours."""
+    instance: str = ""
+    """Names this installation on its Docker host: only containers with this label are ours. Empty:
+    the id in the data directory, made at the first start."""
     call_limit: float = 20.0
     """Seconds for one call. Twenty containers at once on two cores stay under ten."""
     events_retry: float = 1.0
@@ -29,8 +30,8 @@ class SlotSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The directories in which sandboxes meet the control plane."""
 
     root: Path = Path("/run/casemate/slots")
-    """Holds one directory per sandbox. Short, because a socket's path may have 107 bytes; and on a
-    tmpfs, because nothing in it survives its sandbox."""
+    """Holds a directory per installation, with one per sandbox in it. Short, because a socket's
+    path may have 107 bytes; and on a tmpfs, because nothing in it survives its sandbox."""
     first_uid: int = 20_000
     """Sandboxes run with uids from here on: clear of people and of services."""
     uids: int = 20_000

@@ -1,4 +1,4 @@
-"""The page's TypeScript types for REST bodies, from the structs that the API encodes and decodes."""
+"""The page's TypeScript types for REST bodies, from the structs that the API itself uses."""
 
 from orchestrator.api import views
 from orchestrator.protocol.chat import SessionView

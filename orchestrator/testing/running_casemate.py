@@ -34,7 +34,7 @@ class RunningCasemate:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.instance = f"test-{secrets.token_hex(4)}"
         self.home = Path(tempfile.mkdtemp(prefix="casemate-"))
-        self.slots = Path("/run" if os.geteuid() == 0 else self.home) / "casemate" / self.instance
+        self.slots = (Path("/run/casemate") if os.geteuid() == 0 else self.home) / "tests"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = {**self._own_environment(), **environment}
@@ -137,13 +137,14 @@ class RunningCasemate:
         return done.stdout.split()
 
     def slot_directories(self) -> list[Path]:
-        return sorted(self.slots.iterdir()) if self.slots.exists() else []
+        own = self.slots / self.instance
+        return sorted(own.iterdir()) if own.exists() else []
 
     def remove(self) -> None:
         """Take away whatever is left of it."""
         for container in self.containers():
             subprocess.run(["docker", "rm", "-f", container], capture_output=True, check=False)  # noqa: S603, S607
-        shutil.rmtree(self.slots, ignore_errors=True)
+        shutil.rmtree(self.slots / self.instance, ignore_errors=True)
         shutil.rmtree(self.home, ignore_errors=True)
 
 

@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from playwright.async_api import Locator, Page, expect
 
 from .watching import Watch
 
 SCREENSHOTS = Path(__file__).parents[2] / ".artifacts" / "screenshots"
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LIMIT = 8_000.0
 """Milliseconds. Nothing here takes so long unless it is broken, or the machine is very busy."""
 
@@ -20,15 +22,16 @@ SETTLED = """() => document.fonts.ready.then(() =>
 class ChatPage:
     """A tab. What it names are locators: they wait for what they name."""
 
-    def __init__(self, page: Page, *, name: str, watch: Watch) -> None:
+    def __init__(self, page: Page, *, form: str, watch: Watch) -> None:
         self.page = page
         self.watch = watch
-        self.name = name
-        """Of its look, for the files of screenshots: `phone-dark`."""
+        self.form = form
+        """`desktop` or `phone`: how it looks, for the names of photographs."""
         self.log = page.get_by_role("log", name="Conversation")
         self.box = page.get_by_role("textbox", name="Your prompt")
         self.dock = page.get_by_role("region", name="Claude waits for you")
         self.exactly = self.dock.get_by_role("group", name="Exactly this would run")
+        self.failure = self.log.get_by_role("group", name="Something failed.")
         self.stop = page.get_by_role("button", name="Stop", exact=True)
         self.queue = page.get_by_role("list", name="Waiting prompts")
         self.title = page.locator("main").get_by_role("heading", level=1)
@@ -126,7 +129,14 @@ class ChatPage:
         return kinds
 
     async def photograph(self, what: str) -> None:
-        """Into `.artifacts/screenshots`, for people to look at."""
+        """In light and in dark, into `.artifacts/screenshots`, for people to look at."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        await self.page.wait_for_function(SETTLED)
-        await self.page.screenshot(path=SCREENSHOTS / f"{what}-{self.name}.png")
+        for scheme in SCHEMES:
+            await self.page.emulate_media(color_scheme=scheme)
+            await self.page.wait_for_function(SETTLED)
+            file = SCREENSHOTS / f"{what}-{self.form}-{scheme}.png"
+            await self.page.screenshot(path=file, animations="disabled")
+
+    async def width(self) -> int:
+        """Of all there is, in pixels; above the window's it would scroll sideways."""
+        return int(await self.page.evaluate("document.documentElement.scrollWidth"))

@@ -63,7 +63,7 @@ def casemate(sandbox_image: BuiltImage, model: ScriptedModel) -> Iterator[Runnin
         "CASEMATE_POOL_MAXIMUM": "8",
         "CASEMATE_ACCOUNTS_ATTEMPTS_PER_ADDRESS": "1000",
     }
-    people = {"admin": PASSWORD, "ada": PASSWORD}
+    people = {"admin": PASSWORD, "ada": PASSWORD, "grace": PASSWORD}
     with running_casemate(environment, users=people) as running:
         yield running
 
@@ -96,7 +96,7 @@ async def open_tab(browser: Browser, watches: list[Watch]) -> OpenPage:
         watch = Watch(urlsplit(url).netloc)
         watches.append(watch)
         await watch.over(context)
-        tab = ChatPage(await context.new_page(), name=f"{form}-{scheme}", watch=watch)
+        tab = ChatPage(await context.new_page(), form=form, watch=watch)
         await tab.page.goto(url)
         return tab
 

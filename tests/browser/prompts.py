@@ -41,7 +41,7 @@ python3 top_words.py sample.txt | tee result.txt"""
 WRITE_AND_RUN = Rule(
     when="most frequent words",
     steps=(
-        Say(text=PLAN),
+        Say(text=PLAN, per_second=12),
         Use(tool="Write", input={"file_path": "/workspace/top_words.py", "content": PROGRAM}),
         Say(text="The program is there. Let me see what the folder holds now."),
         Use(tool="Bash", input={"command": "ls -l", "description": "List the workspace"}),

@@ -1,5 +1,6 @@
 """The administration: the live pool and its sizes, waiting for a sandbox, the people."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -68,6 +69,10 @@ async def test_waiting_for_a_sandbox(open_page: OpenPage, usual_sizes: None) -> 
     await expect(second.page.get_by_text("You are next.")).to_be_visible()
     await expect(third.page.locator(".session-phase")).to_contain_text("2is your place")
     await expect(figure(admin, "waiting")).to_have_text("2")
+    phone = await open_page(form="phone")
+    await phone.follow(third.session_id)
+    await expect(phone.page.locator(".session-phase")).to_be_visible()
+    await asyncio.gather(*(look.photograph("waiting") for look in (third, phone)))
     await second.send("!say 4 words")
     await expect(second.queue.get_by_role("listitem")).to_have_count(1)
     await first.end()
@@ -87,7 +92,7 @@ async def test_a_new_user_and_their_link(
     await tab.button("Add").click()
     dialog = tab.page.get_by_role("dialog", name="One-time sign-in link")
     link = await dialog.locator("pre").inner_text()
-    await dialog.get_by_role("button", name="Close").click()
+    await dialog.get_by_text("Close", exact=True).click()
     carol = await open_tab(link)
     carol.watch.allow("status of 4..")
     await expect(carol.page.get_by_text("carol", exact=True)).to_be_visible()

@@ -16,7 +16,9 @@ async def second_tab(tab: ChatPage) -> ChatPage:
     """Of the same browser, on the same session."""
     page = await tab.page.context.new_page()
     await page.goto(tab.page.url)
-    return ChatPage(page, name=tab.name, watch=tab.watch)
+    second = ChatPage(page, form=tab.form, watch=tab.watch)
+    await expect(second.ready).to_be_visible()
+    return second
 
 
 async def same_transcripts(one: ChatPage, two: ChatPage) -> str:

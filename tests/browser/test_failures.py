@@ -24,8 +24,7 @@ from .conftest import PASSWORD
 async def test_a_model_that_fails(tab: ChatPage, prompt: str, sentence: re.Pattern[str]) -> None:
     """The person reads what happened; the next prompt is answered."""
     await tab.send(prompt)
-    failure = tab.log.get_by_role("group", name="Something failed.")
-    await expect(failure.first).to_contain_text(sentence, timeout=60_000)
+    await expect(tab.failure.first).to_contain_text(sentence, timeout=60_000)
     await tab.idle()
     await tab.say(3)
 
@@ -38,7 +37,7 @@ async def test_a_sandbox_that_is_killed(casemate: RunningCasemate, tab: ChatPage
         _, view, _ = await ada.request("GET", f"/api/v1/sessions/{tab.session_id}")
     name = f"casemate-{view['sandbox_id']}"
     subprocess.run(["docker", "kill", name], check=True, capture_output=True)
-    await expect(tab.text(re.compile("killed from outside"))).to_be_visible()
+    await expect(tab.text("killed from outside").first).to_be_visible()
     await tab.state("Failed")
     await expect(tab.said(5)).to_be_visible()
     await expect(tab.box).to_be_hidden()

@@ -1,5 +1,7 @@
 """Stopping, waiting one's turn, what is kept, and what a session is called."""
 
+import re
+
 from playwright.async_api import expect
 
 from .chat_page import ChatPage
@@ -78,7 +80,7 @@ async def test_thoughts_todos_and_subagents(tab: ChatPage) -> None:
     thought = tab.log.get_by_role("button", name="Thought")
     await thought.first.click()
     await expect(thought.first).to_have_attribute("aria-expanded", "true")
-    agent = tab.tool("say hello")
+    agent = tab.log.locator(".tool", has_text=re.compile("^(Agent|Task)")).last
     await agent.get_by_role("button").first.click()
     await expect(agent.get_by_role("group", name="Subagent")).to_be_visible()
     details = tab.page.get_by_role("complementary", name="Details")
