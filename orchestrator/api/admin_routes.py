@@ -39,7 +39,7 @@ async def list_pools(pools: APools) -> PoolList:
 async def resize_pool(
     profile: FromPath[ProfileName], data: JSONBody[PoolSizes], pools: APools
 ) -> PoolView:
-    """Change a pool's sizes, at once and until the next start."""
+    """Change a pool's sizes: at once, and for later starts too."""
     return _pool_view(await pools.resize(profile, minimum=data.min, maximum=data.max))
 
 

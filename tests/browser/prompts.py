@@ -43,9 +43,8 @@ WRITE_AND_RUN = Rule(
     steps=(
         Say(text=PLAN, per_second=12),
         Use(tool="Write", input={"file_path": "/workspace/top_words.py", "content": PROGRAM}),
-        Say(text="The program is there. Let me see what the folder holds now."),
         Use(tool="Bash", input={"command": "ls -l", "description": "List the workspace"}),
-        Say(text="Now a first run, on a small sample:"),
+        Say(text="The program is there. Now a first run, on a small sample:"),
         Use(tool="Bash", input={"command": RUN, "description": "Run it on a small sample"}),
         Say(text="It works: `the` comes first, with three."),
     ),

@@ -10,7 +10,7 @@ from .conftest import PASSWORD, OpenPage, sign_in
 async def test_a_wrong_password_tells_nothing_about_the_user(
     casemate: RunningCasemate, open_tab: OpenPage
 ) -> None:
-    """It says so, in the same words whether there is such a user or not, and forgets the password."""
+    """It says so, in the same words for a name that does not exist, and forgets the password."""
     tab = await open_tab(casemate.url)
     problem = tab.page.locator(".sign-in-problem")
     told = []
