@@ -10,7 +10,7 @@ from orchestrator.testing.chat_client import ApiClient
 from orchestrator.testing.running_casemate import RunningCasemate
 
 from .chat_page import ChatPage
-from .conftest import PASSWORD, OpenPage
+from .conftest import PASSWORD, OpenPage, sign_in
 
 POOL = "/api/v1/admin/pools/default"
 
@@ -85,8 +85,8 @@ async def test_waiting_for_a_sandbox(open_page: OpenPage, usual_sizes: None) -> 
 async def test_a_new_user_and_their_link(
     casemate: RunningCasemate, open_page: OpenPage, open_tab: OpenPage
 ) -> None:
-    """An admin adds somebody and passes on a link: it signs them in, and after they were disabled
-    they are out."""
+    """An admin adds somebody and passes on a link: it signs them in, they choose a password that
+    signs them in from then on, and after they were disabled they are out."""
     tab = await open_admin(open_page)
     await tab.page.get_by_label("Name of a new user").fill("carol")
     await tab.button("Add").click()
@@ -95,6 +95,14 @@ async def test_a_new_user_and_their_link(
     await dialog.get_by_text("Close", exact=True).click()
     carol = await open_tab(link)
     carol.watch.allow("status of 4..")
+    await expect(carol.page.get_by_text("carol", exact=True)).to_be_visible()
+    await carol.button("Choose a password").click()
+    await carol.page.get_by_label("New password").fill(PASSWORD)
+    await carol.button("Choose password").click()
+    await expect(carol.page.get_by_text("Saved.")).to_be_visible()
+    await carol.page.keyboard.press("Escape")
+    await carol.button("Sign out").click()
+    await sign_in(carol, "carol")
     await expect(carol.page.get_by_text("carol", exact=True)).to_be_visible()
     row = tab.page.get_by_role("row").filter(has_text="carol")
     await expect(row).to_contain_text("User")
