@@ -22,6 +22,7 @@ from pathlib import Path
 
 START_LIMIT = 120.0
 STOP_LIMIT = 40.0
+LINK_LIMIT = 10.0
 
 
 class NotRunning(RuntimeError):
@@ -119,10 +120,12 @@ class RunningCasemate:
             return self._process.wait()
 
     def sign_in_link(self) -> str:
-        """The last one-time link that it printed."""
-        links = re.findall(r"https?://\S+#link=\S+", self.log)
-        if not links:
-            raise NotRunning(f"It printed no sign-in link:\n{self.log[-3000:]}")
+        """The last one-time link that it printed. It may come a moment after it is ready."""
+        deadline = time.monotonic() + LINK_LIMIT
+        while not (links := re.findall(r"https?://\S+#link=\S+", self.log)):
+            if time.monotonic() > deadline:
+                raise NotRunning(f"It printed no sign-in link:\n{self.log[-3000:]}")
+            time.sleep(0.05)
         return str(links[-1])
 
     def containers(self) -> list[str]:
