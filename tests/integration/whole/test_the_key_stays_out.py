@@ -11,15 +11,18 @@ from orchestrator.testing.scripted_model import ScriptedModel
 
 from .conftest import KEY
 
-# Half of the key, so that the search does not find itself in its own command line.
+# The search must not find itself: its command line holds the needle in two pieces, and all is read
+# before a `grep` runs with the whole one.
 NEEDLE = KEY[len(KEY) // 2 :]
 SPLIT = f"{NEEDLE[:5]}''{NEEDLE[5:]}"
 HUNT = (
     f"k={SPLIT}; "
-    "(env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n') "
-    '| grep -c -F "$k"; '
+    "all=$(env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'); "
+    'printf %s "$all" | grep -c -F "$k"; '
     'grep -r -l -s -a -F "$k" /home /workspace /tmp /run /etc /opt /var 2>/dev/null | wc -l; '
-    "echo searched; env | grep -c ANTHROPIC_API_KEY; touch trace"
+    # What is there is found the same way: the placeholder, and a file that was just written.
+    'echo searched; touch trace; printf %s "$all" | grep -q not-a-secret && echo found; '
+    "echo decoy-$$ > /tmp/decoy; grep -r -l -s -a -F decoy-$$ /tmp | wc -l"
 )
 
 
@@ -47,7 +50,7 @@ async def test_the_key_is_nowhere(
     and yet the model was called with it."""
     async with ada.chat(session) as chat:
         found = (await run(chat, HUNT)).split()
-        assert found[:3] == ["0", "0", "searched"], found
+        assert found == ["0", "0", "searched", "found", "1"]
         said = [str(event) for _, event in chat.events]
         assert not [line for line in said if KEY in line]
     assert any(KEY in str(request.headers) for request in model.requests)

@@ -6,6 +6,7 @@ import { useApi, useUser } from '@/connection/account-context'
 import { ProblemAnswer } from '@/connection/api'
 import { addUser, changeUser, linkFor, listUsers, type ManagedUser } from '@/connection/resources'
 import type { Role } from '@/connection/account'
+import { regionOf } from '@/i18n/i18n'
 import { Button } from '@/ui/Button'
 import { Choice } from '@/ui/Choice'
 import { Dialog } from '@/ui/Dialog'
@@ -127,7 +128,13 @@ function UserLine({ user, canEdit, onLink }: LineProps) {
     mutationFn: () => linkFor(api, user.id),
     onSuccess: ({ url }) => onLink(url),
   })
-  const seen = user.last_seen_at ? new Date(user.last_seen_at).toLocaleString(i18n.language) : '–'
+  const region = regionOf(i18n.language, navigator.languages)
+  const seen = user.last_seen_at
+    ? new Date(user.last_seen_at).toLocaleString(region, {
+        dateStyle: 'medium',
+        timeStyle: 'short',
+      })
+    : '–'
   const own = user.id === me.id
   return (
     <tr data-disabled={user.disabled || undefined}>
@@ -141,7 +148,9 @@ function UserLine({ user, canEdit, onLink }: LineProps) {
           t(`admin.roles.${user.role}`)
         )}
       </td>
-      <td className="mono">{seen}</td>
+      <td className="mono user-seen" data-label={t('admin.lastSeen')}>
+        {seen}
+      </td>
       <td className="user-actions">
         {canEdit && !own ? (
           <>

@@ -1,8 +1,9 @@
 /** Which page is shown, and to whom. */
-import { lazy, Suspense, useEffect, useState } from 'react'
+import { lazy, Suspense, useContext, useEffect, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { Route, Switch } from 'wouter'
 import { useAccount, useAccountState, useUser } from '@/connection/account-context'
+import { OpenSessionsContext } from '@/chat/open-sessions'
 import { SessionPage } from '@/chat/SessionPage'
 import { HomePage } from '@/sessions/HomePage'
 import { Button } from '@/ui/Button'
@@ -40,6 +41,7 @@ export function App({ linkCode }: { linkCode: string | null }) {
 
 function Pages() {
   const { role } = useUser()
+  const open = useContext(OpenSessionsContext)
   return (
     <Suspense fallback={<main aria-busy="true" />}>
       <Switch>
@@ -50,7 +52,7 @@ function Pages() {
           </Route>
         )}
         <Route>
-          <HomePage />
+          <HomePage onPrompt={(id, prompt) => open?.(id).prompt(prompt)} />
         </Route>
       </Switch>
     </Suspense>

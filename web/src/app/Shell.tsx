@@ -12,9 +12,9 @@ import { usePreferences } from '@/settings/preferences'
 import { KeyTable, SettingsFields } from '@/settings/SettingsDialog'
 import { Button, IconButton } from '@/ui/Button'
 import { Dialog } from '@/ui/Dialog'
+import { Wordmark } from '@/ui/Wordmark'
 import { useAppKeys } from './keys'
 import { PasswordForm } from './PasswordForm'
-import { Wordmark } from './Wordmark'
 import './shell.css'
 
 type Sheet = 'settings' | 'keys' | null

@@ -4,8 +4,8 @@ import { useTranslation } from 'react-i18next'
 import { useAccount } from '@/connection/account-context'
 import { ProblemAnswer } from '@/connection/api'
 import { Button } from '@/ui/Button'
+import { Wordmark } from '@/ui/Wordmark'
 import { Field } from './Field'
-import { Wordmark } from './Wordmark'
 import './sign-in.css'
 
 export function SignInPage({ linkCode }: { linkCode: string | null }) {

@@ -101,13 +101,17 @@ function StopButton() {
   )
 }
 
-/** The session is over: it stays readable, and the way on is a new one. */
+/** The session is over: it stays readable, and the way on is a new one. Why is said once. */
 function Over() {
   const { t } = useTranslation()
-  const ending = useSession((session) => session.session?.ending)
+  const sentence = useSession(({ session }) => session?.ending?.sentence)
+  const told = useSession(({ rows, order }) => {
+    const last = rows[order.at(-1) ?? '']
+    return last?.kind === 'mark' && last.text === sentence
+  })
   return (
     <div className="composer composer-over">
-      <p>{ending?.sentence ?? t('chat.over')}</p>
+      <p>{told ? t('chat.over') : (sentence ?? t('chat.over'))}</p>
       <Link className="button" data-variant="primary" href="/">
         {t('sessions.new')}
       </Link>

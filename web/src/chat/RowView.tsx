@@ -52,8 +52,7 @@ function contentOf(row: Row): React.ReactNode {
 function AgentText({ text, open }: { text: string; open: boolean }) {
   return (
     <div className="agent-text" data-open={open || undefined}>
-      <Markdown text={text} open={open} />
-      {open ? <span className="caret" aria-hidden="true" /> : null}
+      <Markdown text={text} open={open} caret />
     </div>
   )
 }

@@ -61,24 +61,30 @@ function ContextMeter() {
   const { t } = useTranslation()
   const used = useSession(({ session }) => session?.context_used ?? 0)
   const size = useSession(({ session }) => session?.context_window ?? 0)
-  if (size === 0) return null
-  const part = Math.min(1, used / size)
-  const words = t('chat.context', { used: count(used), size: count(size) })
+  // Until the first turn has ended nobody has measured it: an empty gauge, not a made-up figure.
+  const percent = size > 0 ? Math.round(Math.min(1, used / size) * 100) : null
+  const words =
+    percent === null
+      ? t('chat.contextUnknown')
+      : t('chat.context', { used: count(used), size: count(size) })
   return (
     <span className="gauge" title={words}>
       <span className="gauge-label">{t('chat.contextShort')}</span>
       <span
         className="gauge-bar"
         role="meter"
-        aria-label={words}
+        aria-label={t('chat.contextShort')}
         aria-valuemin={0}
         aria-valuemax={100}
-        aria-valuenow={Math.round(part * 100)}
-        data-high={part > 0.8 || undefined}
+        aria-valuenow={percent ?? 0}
+        aria-valuetext={words}
+        data-high={(percent ?? 0) > 80 || undefined}
       >
-        <span style={{ width: `${part * 100}%` }} />
+        <span style={{ width: `${percent ?? 0}%` }} />
       </span>
-      <span className="mono">{Math.round(part * 100)}%</span>
+      <span className="mono" aria-hidden="true">
+        {percent ?? '–'}%
+      </span>
     </span>
   )
 }

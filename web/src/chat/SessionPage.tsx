@@ -6,6 +6,7 @@ import { useAccountState } from '@/connection/account-context'
 import type { PermissionRequested, QuestionAsked } from '@/protocol/chat.generated'
 import { PermissionDock } from '@/permissions/PermissionDock'
 import { usePreferences } from '@/settings/preferences'
+import { Ideas } from '@/sessions/Ideas'
 import { StateShape } from '@/ui/StateShape'
 import { Composer, focusComposer } from './Composer'
 import { Inspector, PlanLine } from './Inspector'
@@ -49,10 +50,10 @@ function Session() {
         <SessionHeader />
         <RunRibbon />
         <Body />
+        <SessionVoice />
         <PlanLine />
         <Dock />
         <Composer />
-        <SessionVoice />
       </main>
       {inspector ? <Inspector /> : null}
     </>
@@ -96,8 +97,6 @@ function WaitingForSandbox() {
   )
 }
 
-const IDEAS = ['explain', 'build', 'fix'] as const
-
 function Welcome() {
   const { t } = useTranslation()
   const store = useSessionStore()
@@ -106,18 +105,7 @@ function Welcome() {
       <div className="session-phase">
         <p className="session-phase-title">{t('chat.welcome')}</p>
         <p className="muted">{t('chat.welcomeText')}</p>
-        <div className="ideas">
-          {IDEAS.map((idea) => (
-            <button
-              key={idea}
-              type="button"
-              className="idea"
-              onClick={() => store.prompt(t(`chat.idea.${idea}`))}
-            >
-              {t(`chat.idea.${idea}`)}
-            </button>
-          ))}
-        </div>
+        <Ideas onChoose={store.prompt} />
       </div>
     </div>
   )

@@ -17,6 +17,7 @@ export function SessionVoice() {
   useEffect(
     () =>
       store.subscribe((now, before) => {
+        if (now.turns.length > before.turns.length) setNotice(null) // it spoke of an earlier one
         for (const said of announcements(before, now, t)) {
           announce(said.text, said.urgency)
           if (said.shown) setNotice(said)
@@ -32,8 +33,10 @@ export function SessionVoice() {
   useListPatch()
   useTab()
   return notice ? (
-    <div className="toast fades" data-tone={notice.urgency === 'assertive' ? 'bad' : 'plain'}>
-      {notice.text}
+    <div className="toast-place">
+      <div className="toast fades" data-tone={notice.urgency === 'assertive' ? 'bad' : 'plain'}>
+        {notice.text}
+      </div>
     </div>
   ) : null
 }

@@ -1,12 +1,15 @@
 /** The rows that are neither Claude's prose nor a tool. */
 import { ChevronDown, ChevronRight } from 'lucide-react'
+import type { TFunction } from 'i18next'
 import { useId, useState } from 'react'
 import { useTranslation } from 'react-i18next'
+import { regionOf } from '@/i18n/i18n'
 import { Button } from '@/ui/Button'
 import { brief, count } from '@/ui/format'
 import { StateShape } from '@/ui/StateShape'
 import { Markdown } from './markdown/Markdown'
 import { useSessionStore } from './session-context'
+import { saysMore } from './transcript/failures'
 import type { FailureRow, MarkRow, NoteRow, ThoughtRow, UserRow } from './transcript/shape'
 
 /** A person's words stay as they were typed: no Markdown. */
@@ -85,43 +88,51 @@ export function FailureNotice({ row }: { row: FailureRow }) {
   const { t } = useTranslation()
   const known = t(`chat.failure.${row.tag}`, { defaultValue: '' })
   const advice = row.advice || t(`chat.failureAdvice.${row.tag}`, { defaultValue: '' })
+  const sentence = row.advice ? row.sentence : known || row.sentence || t('chat.failed')
+  const details = [row.sentence, ...row.details].filter((detail) => saysMore(detail, sentence))
   return (
     <div className="failure" role="group" aria-label={t('chat.failed')}>
       <p className="failure-sentence">
         <StateShape shape="failed" />
-        <span>{row.advice ? row.sentence : known || row.sentence || t('chat.failed')}</span>
+        <span>{sentence}</span>
         {row.times > 1 ? <span className="chip">× {row.times}</span> : null}
       </p>
       {advice ? <p className="failure-advice">{advice}</p> : null}
-      {[known && !row.advice ? row.sentence : '', ...row.details].filter(Boolean).map((detail) => (
-        <pre key={detail} className="failure-detail">
-          {detail}
-        </pre>
-      ))}
+      {details.length > 0 ? (
+        <details className="failure-more">
+          <summary>{t('chat.failureDetail')}</summary>
+          {details.map((detail) => (
+            <pre key={detail} className="failure-detail">
+              {detail}
+            </pre>
+          ))}
+        </details>
+      ) : null}
     </div>
   )
 }
 
 /** Something that concerns everything after it: a line across. */
 export function MarkLine({ row }: { row: MarkRow }) {
-  const { t } = useTranslation()
+  const { t, i18n } = useTranslation()
   const bad = row.mark === 'lost' || (row.mark === 'ended' && row.tag !== 'ended_by_user')
   return (
     <div className="mark-line" data-bad={bad || undefined}>
       <span className="mark-text">
-        {bad ? <StateShape shape="failed" /> : null} {wordsOf(row, t)}
+        {bad ? <StateShape shape="failed" /> : null}{' '}
+        {wordsOf(row, t, regionOf(i18n.language, navigator.languages))}
       </span>
     </div>
   )
 }
 
-function wordsOf(row: MarkRow, t: ReturnType<typeof useTranslation>['t']): string {
+function wordsOf(row: MarkRow, t: TFunction, region: string): string {
   switch (row.mark) {
     case 'compacted':
       return t('chat.mark.compacted', { tokens: count(Number(row.text)) })
     case 'limited':
       return row.text
-        ? t('chat.mark.limitedUntil', { time: timeOf(Number(row.text)) })
+        ? t('chat.mark.limitedUntil', { time: timeOf(Number(row.text), region) })
         : t('chat.mark.limited')
     case 'lost':
       return row.text || t('chat.mark.lost')
@@ -134,5 +145,5 @@ function wordsOf(row: MarkRow, t: ReturnType<typeof useTranslation>['t']): strin
   }
 }
 
-const timeOf = (seconds: number) =>
-  new Date(seconds * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
+const timeOf = (seconds: number, region: string) =>
+  new Date(seconds * 1000).toLocaleTimeString(region, { hour: '2-digit', minute: '2-digit' })

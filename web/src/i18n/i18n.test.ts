@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { de } from './de'
 import { en } from './en'
-import { localeOf } from './i18n'
+import { localeOf, regionOf } from './i18n'
 
 function sentences(tree: object, path = ''): Map<string, string> {
   return new Map(
@@ -44,5 +44,12 @@ describe('the language', () => {
     expect(localeOf('de', ['en-US'])).toBe('de')
     expect(localeOf('system', ['fr-FR', 'de-AT', 'en-US'])).toBe('de')
     expect(localeOf('system', ['fr-FR'])).toBe('en')
+  })
+
+  it('writes dates as the browser’s region does, where that speaks the same language', () => {
+    expect(regionOf('en', ['en-GB', 'en-US'])).toBe('en-GB')
+    expect(regionOf('de', ['en-GB', 'de-AT'])).toBe('de-AT')
+    expect(regionOf('en', ['de-DE'])).toBe('en')
+    expect(regionOf('en', ['eno', 'EN-AU'])).toBe('EN-AU')
   })
 })

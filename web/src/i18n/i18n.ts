@@ -29,3 +29,10 @@ export function localeOf(wish: 'system' | Locale, languages: readonly string[]):
     'en'
   )
 }
+
+/** How dates are written: as in the browser's own region, where it speaks the page's language. */
+export function regionOf(language: string, languages: readonly string[]): string {
+  return languages.find((other) => baseOf(other) === baseOf(language)) ?? language
+}
+
+const baseOf = (language: string) => language.split('-', 1)[0]?.toLowerCase()

@@ -8,6 +8,7 @@ import { Revealed } from '@/ui/Revealed'
 import { StateShape } from '@/ui/StateShape'
 import { editable, edited } from './editing'
 import { Exactly } from './Exactly'
+import { reasonsOf } from './reasons'
 import { RulePicker } from './RulePicker'
 import { offersOf, pickedAtFirst } from './rules'
 
@@ -55,9 +56,6 @@ export function PermissionCard({ asked, deciding, onDecide }: PermissionCardProp
       ) : (
         <Exactly asked={asked} />
       )}
-      {asked.suggestions?.length && panel === 'none' ? (
-        <RulePicker offers={offersOf(asked, t)} picked={picked} onPick={setPicked} />
-      ) : null}
       {panel === 'deny' ? (
         <DenyReason
           sending={sending}
@@ -67,12 +65,17 @@ export function PermissionCard({ asked, deciding, onDecide }: PermissionCardProp
         />
       ) : null}
       {panel === 'none' ? (
-        <Answers
-          sending={sending}
-          onAllow={() => onDecide({ choice: 'allow' })}
-          onAlways={always ? allowAlways : null}
-          onPanel={setPanel}
-        />
+        <div className="dock-foot">
+          {asked.suggestions?.length ? (
+            <RulePicker offers={offersOf(asked, t)} picked={picked} onPick={setPicked} />
+          ) : null}
+          <Answers
+            sending={sending}
+            onAllow={() => onDecide({ choice: 'allow' })}
+            onAlways={always ? allowAlways : null}
+            onPanel={setPanel}
+          />
+        </div>
       ) : null}
     </div>
   )
@@ -120,17 +123,12 @@ function isTyping(target: EventTarget): boolean {
 
 function Reasons({ asked }: { asked: PermissionRequested }) {
   const { t } = useTranslation()
-  const lines = [
-    asked.description,
-    asked.reason,
-    asked.blocked_path ? t('permissions.blockedPath', { path: asked.blocked_path }) : null,
-  ].filter((line) => line != null && line !== '')
   const unseen = hasUnseen(JSON.stringify(asked.input).replaceAll('\\n', ''))
   return (
     <>
-      {lines.map((line) => (
+      {reasonsOf(asked, t).map((line) => (
         <p key={line} className="dock-reason">
-          <Revealed text={String(line)} />
+          <Revealed text={line} />
         </p>
       ))}
       {unseen ? <p className="dock-warning">{t('permissions.unseen')}</p> : null}

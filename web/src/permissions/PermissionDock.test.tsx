@@ -47,6 +47,28 @@ describe('the permission dock', () => {
     expect(screen.getByText('Bash(make:*)')).toBeVisible()
   })
 
+  it('says how many lines are not shown, shows them, and keeps the focus near', async () => {
+    const content = Array.from({ length: 19 }, (_, index) => `line ${index + 1}`).join('\n')
+    const input = { file_path: '/workspace/a/words.py', content }
+    const write = { ...asked('p1'), tool_name: 'Write', description: 'words.py', input }
+    show({ permissions: [write] })
+    const diff = screen.getByRole('group', { name: /exactly/i })
+    expect(diff).not.toHaveTextContent('line 19')
+    expect(screen.getByText('+19 −0')).toBeVisible()
+    expect(screen.getAllByText(/words\.py/)).toHaveLength(1)
+    await press(/9 more lines/i)
+    expect(diff).toHaveTextContent('line 19')
+    expect(diff).toHaveFocus()
+    expect(screen.queryByRole('button', { name: /more line/i })).toBeNull()
+  })
+
+  it('folds a long command as well', async () => {
+    const command = Array.from({ length: 40 }, (_, index) => `echo ${index + 1}`).join('\n')
+    show({ permissions: [asked('p1', command)] })
+    await press(/30 more lines/i)
+    expect(screen.getByRole('group', { name: /exactly/i })).toHaveTextContent('echo 40')
+  })
+
   it('shows characters that would hide', () => {
     show({ permissions: [asked('p1', 'echo \u202egnp.exe\u200b')] })
     expect(screen.getByRole('group', { name: /exactly/i })).toHaveTextContent('U+202Egnp.exeU+200B')
@@ -67,7 +89,7 @@ describe('the permission dock', () => {
       choice: 'allow_always',
       suggestions: [1],
     })
-    await userEvent.click(screen.getByRole('checkbox', { name: /acceptEdits/ }))
+    await userEvent.click(screen.getByRole('checkbox', { name: /Accept edits/ }))
     await press(/always/i)
     expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
       choice: 'allow_always',

@@ -18,18 +18,26 @@ export function RulePicker({ offers, picked, onPick }: RulePickerProps) {
   return (
     <fieldset className="dock-rules">
       <legend>{t('permissions.rule')}</legend>
-      {offers.map(({ position, text }) => (
-        <label key={position}>
-          <input
-            type="checkbox"
-            checked={picked.includes(position)}
-            onChange={() => onPick(toggled(position))}
-          />
-          <code>
-            <Revealed text={text} />
-          </code>
-        </label>
-      ))}
+      <div className="dock-offers">
+        {offers.map(({ position, text, exact }) => (
+          <label key={position}>
+            <input
+              type="checkbox"
+              checked={picked.includes(position)}
+              onChange={() => onPick(toggled(position))}
+            />
+            {exact ? (
+              <code>
+                <Revealed text={text} />
+              </code>
+            ) : (
+              <span className="dock-mode">
+                <Revealed text={text} />
+              </span>
+            )}
+          </label>
+        ))}
+      </div>
     </fieldset>
   )
 }

@@ -1,17 +1,25 @@
 /** What "always" would save, in the words of the rule itself, and which of it is picked at first. */
 import type { TFunction } from 'i18next'
-import type { PermissionRequested, Rule, Suggestion } from '@/protocol/chat.generated'
+import type {
+  PermissionMode,
+  PermissionRequested,
+  Rule,
+  Suggestion,
+} from '@/protocol/chat.generated'
 
 export interface Offer {
   /** Its place among the request's suggestions: how the answer names it. */
   position: number
   text: string
+  /** As the agent writes it, not in words. */
+  exact: boolean
 }
 
 export function offersOf(asked: PermissionRequested, t: TFunction): Offer[] {
   return (asked.suggestions ?? []).map((suggestion, position) => ({
     position,
     text: textsOf(suggestion, t).join(', '),
+    exact: suggestion.kind !== 'setMode',
   }))
 }
 
@@ -31,13 +39,16 @@ function textsOf(suggestion: Suggestion, t: TFunction): string[] {
     case 'replaceRules':
       return (suggestion.rules ?? []).map(ruleText)
     case 'setMode':
-      return [t('permissions.setMode', { mode: suggestion.mode ?? '' })]
+      return [t('permissions.setMode', { mode: modeName(suggestion.mode ?? '', t) })]
     case 'addDirectories':
       return (suggestion.directories ?? []).map((path) => t('permissions.addDirectory', { path }))
     default:
       return [suggestion.kind]
   }
 }
+
+const modeName = (mode: string, t: TFunction): string =>
+  t(`permissions.mode.${mode as PermissionMode}`, { defaultValue: mode })
 
 export const ruleText = ({ tool, content }: Rule): string =>
   content ? `${tool}(${content})` : tool

@@ -1,7 +1,8 @@
 /** What a change does to a file, line by line; signs as well as colours tell which is which. */
 import { structuredPatch } from 'diff'
-import { useMemo } from 'react'
-import { useTranslation } from 'react-i18next'
+import { useMemo, useRef, useState } from 'react'
+import { linesAfterPress, linesAtFirst } from './folding'
+import { MoreLines } from './MoreLines'
 import { Revealed } from './Revealed'
 import './diff.css'
 
@@ -9,6 +10,8 @@ export interface DiffProps {
   before: string
   after: string
   label: string
+  /** Shows the beginning, and how many lines follow. */
+  folded?: boolean
 }
 
 interface Line {
@@ -18,8 +21,6 @@ interface Line {
 }
 
 const CONTEXT = 3
-/** A larger one is shown up to here; the rest is in the workspace. */
-const MOST_LINES = 1_000
 const PATIENCE_MS = 400
 
 export function changeSize(before: string, after: string): { added: number; removed: number } {
@@ -56,13 +57,19 @@ function replacement(before: string, after: string): Line[] {
   return [...all(before, '-'), ...all(after, '+')]
 }
 
-export function Diff({ before, after, label }: DiffProps) {
-  const { t } = useTranslation()
+export function Diff({ before, after, label, folded = false }: DiffProps) {
+  const frame = useRef<HTMLDivElement>(null)
   const lines = useMemo(() => diffLines(before, after), [before, after])
+  const [wanted, setWanted] = useState<number | null>(null)
+  const shown = wanted ?? linesAtFirst(lines.length, folded)
+  const showMore = () => {
+    setWanted(linesAfterPress(lines.length, shown))
+    frame.current?.focus({ preventScroll: true }) // the button may be gone
+  }
   return (
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls, so keys must reach it
-    <div className="diff" role="group" aria-label={label} tabIndex={0}>
-      {lines.slice(0, MOST_LINES).map((line) => (
+    <div ref={frame} className="diff" role="group" aria-label={label} tabIndex={0}>
+      {lines.slice(0, shown).map((line) => (
         <div key={line.key} className="diff-line" data-sign={line.sign}>
           <span className="diff-sign" aria-hidden="true">
             {line.sign}
@@ -72,9 +79,7 @@ export function Diff({ before, after, label }: DiffProps) {
           </code>
         </div>
       ))}
-      {lines.length > MOST_LINES ? (
-        <p className="diff-more">{t('ui.moreLines', { count: lines.length - MOST_LINES })}</p>
-      ) : null}
+      <MoreLines count={lines.length - shown} onShow={showMore} />
     </div>
   )
 }

@@ -4,23 +4,35 @@ import ReactMarkdown, { type Components } from 'react-markdown'
 import remarkGfm from 'remark-gfm'
 import { useTranslation } from 'react-i18next'
 import { closed, NOTHING, split } from './blocks'
+import { rehypeCaret } from './caret'
 import { CodeBlock } from './CodeBlock'
 import { foreignHost, safeUrl } from './links'
 import './markdown.css'
 
 const PLUGINS = [remarkGfm]
+const CARET = [rehypeCaret]
+const NO_PLUGINS: [] = []
 
-/** `open` while the text is still being written. */
-export function Markdown({ text, open = false }: { text: string; open?: boolean }) {
+export interface MarkdownProps {
+  text: string
+  /** While the text is still being written. */
+  open?: boolean
+  /** Shows, while it is open, where it goes on. */
+  caret?: boolean
+}
+
+export function Markdown({ text, open = false, caret = false }: MarkdownProps) {
   const [state, setState] = useState(NOTHING)
   const current = state.text === text ? state : split(state, text)
   if (current !== state) setState(current)
   const last = current.blocks.length - 1
   return (
     <div className="markdown">
-      {keyed(current.blocks).map(({ block, start }, index) => (
-        <Block key={start} text={open && index === last ? closed(block) : block} />
-      ))}
+      {keyed(current.blocks).map(({ block, start }, index) => {
+        const growing = open && index === last
+        return <Block key={start} text={growing ? closed(block) : block} caret={growing && caret} />
+      })}
+      {open && caret && last < 0 ? <span className="caret" aria-hidden="true" /> : null}
     </div>
   )
 }
@@ -35,9 +47,15 @@ function keyed(blocks: readonly string[]): { block: string; start: number }[] {
   })
 }
 
-const Block = memo(function Block({ text }: { text: string }) {
+const Block = memo(function Block({ text, caret }: { text: string; caret: boolean }) {
   return (
-    <ReactMarkdown remarkPlugins={PLUGINS} skipHtml urlTransform={safeUrl} components={COMPONENTS}>
+    <ReactMarkdown
+      remarkPlugins={PLUGINS}
+      rehypePlugins={caret ? CARET : NO_PLUGINS}
+      skipHtml
+      urlTransform={safeUrl}
+      components={COMPONENTS}
+    >
       {text}
     </ReactMarkdown>
   )

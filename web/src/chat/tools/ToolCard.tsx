@@ -15,8 +15,10 @@ const LONGEST_SUMMARY = 300
 export const ToolCard = memo(function ToolCard({ row }: { row: ToolRow }) {
   const { t } = useTranslation()
   const [open, setOpen] = useState(false)
-  const asked = useSession((session) =>
-    (session.session?.permissions ?? []).some((other) => other.tool_use_id === row.toolUseId),
+  const asked = useSession(({ session }) =>
+    [...(session?.permissions ?? []), ...(session?.questions ?? [])].some(
+      (other) => other.tool_use_id === row.toolUseId,
+    ),
   )
   const bodyId = useId()
   const view = toolView(row.name)
@@ -43,6 +45,7 @@ export const ToolCard = memo(function ToolCard({ row }: { row: ToolRow }) {
         <ToolState state={state} />
       </button>
       <Decision row={row} />
+      <Answer row={row} />
       <div id={bodyId} hidden={!open} className="tool-body">
         {open ? <view.Body row={row} /> : null}
         {open && !row.result && state === 'running' ? (
@@ -92,4 +95,16 @@ function Decision({ row }: { row: ToolRow }) {
   if (decision.changed_input) parts.push(t('permissions.changed'))
   if (decision.reason) parts.push(`“${decision.reason}”`)
   return <p className="tool-decision">{parts.join(' · ')}</p>
+}
+
+function Answer({ row }: { row: ToolRow }) {
+  const { t } = useTranslation()
+  if (!row.answer) return null
+  const { by, answers } = row.answer
+  const given = Object.values(answers).map((answer) => `“${answer}”`)
+  return (
+    <p className="tool-decision">
+      {[t('permissions.said.answered', { name: by }), ...given].join(' · ')}
+    </p>
+  )
 }

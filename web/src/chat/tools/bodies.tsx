@@ -49,13 +49,16 @@ export function TodosBody({ row }: { row: ToolRow }) {
 }
 
 export function AnswersBody({ row }: { row: ToolRow }) {
-  const questions = records(inputOf(row), 'questions')
+  const questions = records(inputOf(row), 'questions').map((each) => text(each, 'question'))
+  const answers = row.answer?.answers ?? {}
   return (
     <div className="tool-prose">
       {questions.map((question) => (
-        <p key={text(question, 'question')}>{text(question, 'question')}</p>
+        <p key={question}>
+          {question} {answers[question] ? <strong>{answers[question]}</strong> : null}
+        </p>
       ))}
-      {row.result ? <p className="muted">{resultText(row)}</p> : null}
+      {row.result && !row.answer ? <p className="muted">{resultText(row)}</p> : null}
     </div>
   )
 }

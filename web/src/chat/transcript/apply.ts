@@ -3,7 +3,7 @@ import type { Event, SequencedEvent } from '@/protocol/chat.generated'
 import { applyDelta, closeText, closeThought, finishTool, startTool, toolRow } from './blocks'
 import type { Draft } from './draft'
 import { agentFailed, upstreamFailed } from './failures'
-import type { Mark } from './shape'
+import type { Mark, ToolRow } from './shape'
 import { finishTask, progressTask, startTask, updateTask } from './tasks'
 import { acceptPrompt, endTurn, meterUsage, removePrompt, startTurn } from './turns'
 import { askPermission, askQuestion, closePermission, closeQuestion } from './waiting'
@@ -89,13 +89,10 @@ function applyWaiting(draft: Draft, event: Event): boolean {
     case 'permission_requested':
       askPermission(draft, event)
       return true
-    case 'permission_resolved': {
-      const asked = closePermission(draft, event.permission_id)
-      const row = asked?.tool_use_id ? toolRow(draft, asked.tool_use_id) : null
-      if (row) draft.replace({ ...row, decision: event })
+    case 'permission_resolved':
+      onTool(draft, closePermission(draft, event.permission_id), { decision: event })
       draft.set('answered', event)
       return true
-    }
     case 'permission_withdrawn':
       closePermission(draft, event.permission_id)
       return true
@@ -103,7 +100,7 @@ function applyWaiting(draft: Draft, event: Event): boolean {
       askQuestion(draft, event)
       return true
     case 'question_answered':
-      closeQuestion(draft, event.question_id)
+      onTool(draft, closeQuestion(draft, event.question_id), { answer: event })
       draft.set('answered', event)
       return true
     case 'question_withdrawn':
@@ -112,6 +109,16 @@ function applyWaiting(draft: Draft, event: Event): boolean {
     default:
       return false
   }
+}
+
+/** What was said of it stands with the tool that asked. */
+function onTool(
+  draft: Draft,
+  asked: { tool_use_id?: string | null } | null,
+  said: Partial<Pick<ToolRow, 'decision' | 'answer'>>,
+): void {
+  const row = asked?.tool_use_id ? toolRow(draft, asked.tool_use_id) : null
+  if (row) draft.replace({ ...row, ...said })
 }
 
 function applyMeasures(draft: Draft, event: Event): boolean {
@@ -154,6 +161,12 @@ function applyMeasures(draft: Draft, event: Event): boolean {
   }
 }
 
+/** A lost sandbox ends its session, for the same reason in the same words: once is enough. */
+function lossSays(draft: Draft, sentence: string): boolean {
+  const last = draft.row(draft.get('order').at(-1) ?? '')
+  return last?.kind === 'mark' && last.mark === 'lost' && last.text === sentence
+}
+
 function applyMarks(draft: Draft, event: Event, seq: number, at: string): void {
   const mark = (kind: Mark, tag: string, text: string) =>
     draft.put({ kind: 'mark', id: `mark:${seq}`, at, parent: null, mark: kind, tag, text })
@@ -181,7 +194,8 @@ function applyMarks(draft: Draft, event: Event, seq: number, at: string): void {
     case 'sandbox_lost':
       return mark('lost', event.tag, event.sentence)
     case 'session_ended':
-      return mark('ended', event.tag, event.sentence)
+      if (!lossSays(draft, event.sentence)) mark('ended', event.tag, event.sentence)
+      return
     default: // an event of a newer server: shown as such, never guessed at
       mark('unknown', event.type === 'unrecognised' ? event.tag : event.type, '')
   }

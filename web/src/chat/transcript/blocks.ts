@@ -98,6 +98,7 @@ function emptyTool(id: string, toolUseId: string, name: string, at: string): Too
     result: null,
     tookMs: null,
     decision: null,
+    answer: null,
   }
 }
 

@@ -31,6 +31,12 @@ export function lastFailure(draft: Draft): FailureRow | null {
   return row?.kind === 'failure' ? row : null
 }
 
+/** Whether a report tells more than the sentence: the CLI quotes what the gateway answered it. */
+export const saysMore = (detail: string, sentence: string): boolean =>
+  detail !== '' && !plain(detail).includes(plain(sentence))
+
+const plain = (text: string) => text.replaceAll('’', "'").replace(/\s+/g, ' ').trim().toLowerCase()
+
 function withDetail(row: FailureRow, text: string): FailureRow {
   if (!text || text === row.sentence || row.details.includes(text)) return row
   return { ...row, details: [...row.details, text] }

@@ -12,6 +12,7 @@ import {
   written,
 } from '@/testing/wire'
 import type { SequencedEvent, ServerFrame } from '@/protocol/chat.generated'
+import { saysMore } from './failures'
 import { receive, withEarlier, withoutPrompt, withPrompt } from './reduce'
 import { EMPTY, type Transcript } from './shape'
 
@@ -202,7 +203,66 @@ describe('what waits for a person', () => {
   })
 })
 
+describe('a question', () => {
+  const asking: SequencedEvent[] = [
+    sequenced(1, {
+      type: 'tool_started',
+      tool_use_id: 'u1',
+      message_id: 'm1',
+      index: 0,
+      name: 'AskUserQuestion',
+      input: { questions: [{ question: 'Which colour?' }] },
+    }),
+    sequenced(2, {
+      type: 'question_asked',
+      question_id: 'q1',
+      questions: [{ question: 'Which colour?' }],
+      tool_use_id: 'u1',
+    }),
+  ]
+  const answered = sequenced(3, {
+    type: 'question_answered',
+    question_id: 'q1',
+    answers: { 'Which colour?': 'Green' },
+    by: 'grace',
+  })
+
+  it('stands with its tool once answered: by whom and what, live and told again', () => {
+    const said = { answer: { by: 'grace', answers: { 'Which colour?': 'Green' } } }
+    const open = after(snapshot(asking))
+    expect(open.session?.questions).toBeUndefined()
+    expect(open.rows['m1:0']).toMatchObject({ answer: null })
+    expect(receive(open, [events([answered])]).transcript.rows['m1:0']).toMatchObject(said)
+    expect(after(snapshot([...asking, answered])).rows['m1:0']).toMatchObject(said)
+  })
+
+  it('without a tool is answered all the same', () => {
+    const state = after(snapshot(), events([{ ...answered, seq: 1 }]))
+    expect(state.answered).toMatchObject({ by: 'grace' })
+    expect(state.order).toEqual([])
+  })
+})
+
+describe('a lost sandbox', () => {
+  const lost = sequenced(1, { type: 'sandbox_lost', tag: 'killed', sentence: 'It was killed.' })
+  const over = (sentence: string) =>
+    sequenced(2, { type: 'session_ended', tag: 'sandbox_lost', sentence })
+
+  it('says once why the session ended', () => {
+    expect(after(snapshot([lost, over('It was killed.')])).order).toEqual(['mark:1'])
+    expect(after(snapshot([lost, over('Start a new one.')])).order).toEqual(['mark:1', 'mark:2'])
+    expect(after(snapshot([over('It was killed.')])).order).toEqual(['mark:2'])
+  })
+})
+
 describe('failures', () => {
+  it('have details only where a report says more than the sentence', () => {
+    const quoted = "Failed. API Error: 401 The model API\nrefused Casemate's key. Ask your admin."
+    expect(saysMore(quoted, 'The model API refused Casemate’s key.')).toBe(false)
+    expect(saysMore('API Error: Repeated 529', 'The model is overloaded.')).toBe(true)
+    expect(saysMore('', 'The model is overloaded.')).toBe(false)
+  })
+
   it('of one cause are one row, with what each side said of it', () => {
     const upstream = {
       type: 'upstream_failed',

@@ -49,6 +49,8 @@ export interface ToolRow extends RowOf<'tool'>, Written {
   readonly result: ToolFinished | null
   readonly tookMs: number | null
   readonly decision: PermissionResolved | null
+  /** Where the tool is a question: who answered, and what. */
+  readonly answer: QuestionAnswered | null
 }
 
 export interface NoteRow extends RowOf<'note'> {

@@ -24,7 +24,11 @@ export function askQuestion(draft: Draft, asked: QuestionAsked): void {
   draft.session({ questions: [...open, asked] })
 }
 
-export function closeQuestion(draft: Draft, id: string): void {
+export function closeQuestion(draft: Draft, id: string): QuestionAsked | null {
   const open = draft.get('session')?.questions ?? []
   draft.session({ questions: open.filter((other) => other.question_id !== id) })
+  for (const { event } of draft.get('events').toReversed()) {
+    if (event.type === 'question_asked' && event.question_id === id) return event
+  }
+  return null
 }
