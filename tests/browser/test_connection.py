@@ -63,7 +63,8 @@ async def test_two_tabs_are_one_session(tab: ChatPage) -> None:
     await asyncio.gather(expect(tab.dock).to_be_visible(), expect(other.dock).to_be_visible())
     await other.answer("Allow once").click()
     await expect(tab.dock).to_be_hidden()
-    await expect(tab.page.get_by_text("Answered in another tab: Allowed by ada")).to_be_visible()
+    toast = tab.page.get_by_role("main").get_by_text("Answered in another tab: Allowed by ada")
+    await expect(toast).to_be_visible()
     await same_transcripts(tab, other)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from itertools import product
 
 from playwright.async_api import expect
 
@@ -16,10 +17,10 @@ NARROW = 320
 REAL_PROMPT = "Write a small program that prints the most frequent words of a text, and try it."
 
 
-async def accessible(tab: ChatPage) -> None:
-    for scheme in SCHEMES:
+async def accessible(*tabs: ChatPage) -> None:
+    for tab, scheme in product(tabs, SCHEMES):
         await tab.page.emulate_media(color_scheme=scheme)
-        assert await violations(tab.page) == [], scheme
+        assert await violations(tab.page) == [], f"{tab.form}, {scheme}"
 
 
 async def photographed(what: str, *tabs: ChatPage) -> None:
@@ -31,17 +32,17 @@ async def desktop_and_phone(open_page: OpenPage, name: str = "ada") -> tuple[Cha
 
 
 async def test_the_way_in(casemate: RunningCasemate, open_tab: OpenPage) -> None:
-    """Sign-in and start page are accessible in light and dark."""
+    """Sign-in and start page are accessible on desktop and phone, in light and dark."""
     tabs = await open_tab(casemate.url), await open_tab(casemate.url, form="phone")
     for tab in tabs:
         await expect(tab.button("Sign in")).to_be_visible()
     await photographed("sign-in", *tabs)
-    await accessible(tabs[0])
+    await accessible(*tabs)
     for tab in tabs:
         await sign_in(tab, "ada")
         await expect(tab.page.get_by_role("main", name="Start")).to_be_visible()
     await photographed("home", *tabs)
-    await accessible(tabs[0])
+    await accessible(*tabs)
 
 
 async def test_a_session_in_every_state(open_page: OpenPage) -> None:
@@ -52,13 +53,13 @@ async def test_a_session_in_every_state(open_page: OpenPage) -> None:
     await phone.follow(desktop.session_id)
     await expect(phone.ready).to_be_visible()
     await photographed("idle", desktop, phone)
-    await accessible(desktop)
+    await accessible(desktop, phone)
     await desktop.send(REAL_PROMPT)
     await asyncio.gather(desktop.prose_longer_than(10), phone.prose_longer_than(10))
     await photographed("streaming", desktop, phone)
     await asking(desktop, phone)
     await photographed("permission", desktop, phone)
-    await accessible(desktop)
+    await accessible(desktop, phone)
     await desktop.answer("Allow once").click()
     await expect(desktop.exactly).to_contain_text("sample.txt")
     await asking(desktop, phone)
@@ -68,7 +69,7 @@ async def test_a_session_in_every_state(open_page: OpenPage) -> None:
     await desktop.send("!ask")
     await asking(desktop, phone)
     await photographed("question", desktop, phone)
-    await accessible(desktop)
+    await accessible(desktop, phone)
     await desktop.dock.get_by_label("Green").check()
     await desktop.answer("Answer").click()
     await desktop.idle()
@@ -76,7 +77,7 @@ async def test_a_session_in_every_state(open_page: OpenPage) -> None:
     await asyncio.gather(*(expect(tab.failure.first).to_be_visible() for tab in (desktop, phone)))
     await desktop.idle()
     await photographed("failed", desktop, phone)
-    await accessible(desktop)
+    await accessible(desktop, phone)
 
 
 async def asking(*tabs: ChatPage) -> None:
@@ -91,7 +92,7 @@ async def test_the_administration(open_page: OpenPage) -> None:
         await expect(tab.page.locator("[data-figure=ready] dd")).to_have_text(re.compile(r"\d"))
         await expect(tab.page.get_by_role("row").filter(has_text="ada")).to_be_visible()
     await photographed("admin", *tabs)
-    await accessible(tabs[0])
+    await accessible(*tabs)
 
 
 async def test_nothing_scrolls_sideways(casemate: RunningCasemate, open_tab: OpenPage) -> None:

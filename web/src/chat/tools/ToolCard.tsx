@@ -15,11 +15,10 @@ const LONGEST_SUMMARY = 300
 export const ToolCard = memo(function ToolCard({ row }: { row: ToolRow }) {
   const { t } = useTranslation()
   const [open, setOpen] = useState(false)
-  const asked = useSession(({ session }) =>
-    [...(session?.permissions ?? []), ...(session?.questions ?? [])].some(
-      (other) => other.tool_use_id === row.toolUseId,
-    ),
-  )
+  const asked = useSession(({ session }) => {
+    const here = (other: { tool_use_id?: string | null }) => other.tool_use_id === row.toolUseId
+    return (session?.permissions?.some(here) || session?.questions?.some(here)) ?? false
+  })
   const bodyId = useId()
   const view = toolView(row.name)
   const state = stateOf(row, asked)
