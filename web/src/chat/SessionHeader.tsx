@@ -61,7 +61,7 @@ function ContextMeter() {
   const { t } = useTranslation()
   const used = useSession(({ session }) => session?.context_used ?? 0)
   const size = useSession(({ session }) => session?.context_window ?? 0)
-  // Until the first turn has ended nobody has measured it: an empty gauge, not a made-up figure.
+  // It is measured after a turn: before the first an empty gauge, not a made-up figure.
   const percent = size > 0 ? Math.round(Math.min(1, used / size) * 100) : null
   const words =
     percent === null

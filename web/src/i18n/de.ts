@@ -165,7 +165,7 @@ export const de: Translated<typeof en> = {
     ribbon: 'Züge',
     turnLabel: 'Zug {{number}}: {{outcome}}, {{time}}, {{cost}}',
     context: 'Kontext: {{used}} von {{size}} Tokens',
-    contextUnknown: 'Kontext: erst am Ende des ersten Zugs gemessen',
+    contextUnknown: 'Kontext: noch nicht gemessen',
     contextShort: 'Kontext',
     memory: 'Speicher der Sandbox: {{used}} von {{limit}}',
     cost: 'Kosten bisher',

@@ -155,7 +155,7 @@ export const en = {
     ribbon: 'Turns',
     turnLabel: 'Turn {{number}}: {{outcome}}, {{time}}, {{cost}}',
     context: 'Context: {{used}} of {{size}} tokens',
-    contextUnknown: 'Context: not measured before the first turn has ended',
+    contextUnknown: 'Context: not measured yet',
     contextShort: 'context',
     memory: 'Memory of the sandbox: {{used}} of {{limit}}',
     cost: 'Cost so far',
