@@ -48,7 +48,7 @@ check: _environment _page-packages
     @just _npm run types
     @just _npm run lint
 
-# Write the files that are generated from the code: the page's types, the table of settings
+# Write the files that are generated from the code: the page's types, the tables in the documentation
 generate: _environment
     "{{ bin }}/python" -m orchestrator.setup.generated
 
@@ -65,6 +65,11 @@ contract *ARGS: _environment
 integration *ARGS: _environment
     @"{{ bin }}/casemate" prepare engine image
     @exec "{{ bin }}/pytest" tests/integration "$@"
+
+# Attacks on a whole Casemate from inside its sandboxes, with a table of what was withstood
+attack *ARGS: _environment
+    @"{{ bin }}/casemate" prepare engine image
+    @exec "{{ bin }}/pytest" tests/attacks "$@"
 
 # Chromium against a running Casemate
 browser *ARGS: _environment

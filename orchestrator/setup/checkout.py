@@ -27,6 +27,11 @@ class Checkout(msgspec.Struct, frozen=True, kw_only=True):
     def docs(self) -> Path:
         return self.root / "docs"
 
+    @property
+    def attacks(self) -> Path:
+        """The tests that attack a running Casemate from inside its sandboxes."""
+        return self.root / "tests" / "attacks"
+
 
 def this_checkout() -> Checkout:
     """The one that this package runs from."""

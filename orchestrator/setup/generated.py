@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.protocol.typescript import typescript
+from orchestrator.setup.attack_docs import attack_table
 from orchestrator.setup.checkout import Checkout, this_checkout
 from orchestrator.setup.protocol_docs import protocol_page
 from orchestrator.setup.rest_types import rest_types
@@ -40,6 +41,10 @@ def generated_files(checkout: Checkout) -> list[GeneratedFile]:
         GeneratedFile(
             path=checkout.docs / "operating.md",
             render=lambda text: inserted(text, settings_tables()),
+        ),
+        GeneratedFile(
+            path=checkout.docs / "security.md",
+            render=lambda text: inserted(text, attack_table(checkout.attacks)),
         ),
     ]
 

@@ -33,7 +33,7 @@ async def same_transcripts(one: ChatPage, two: ChatPage) -> str:
 async def test_a_reload_in_the_middle_of_a_stream(tab: ChatPage) -> None:
     """The stream goes on where it was; at the end it is what an undisturbed tab shows."""
     other = await second_tab(tab)
-    await tab.send(f"!say {WORDS} words at 60/s")
+    await tab.send(f"!say {WORDS} words at 15/s")  # ten seconds: a reload takes three on a busy day
     await tab.prose_longer_than(40)
     await tab.page.reload()
     before = await tab.prose_longer_than(40)

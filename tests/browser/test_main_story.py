@@ -16,7 +16,7 @@ GONE_WITHIN = 2.0
 
 async def ask_and_watch(tab: ChatPage) -> None:
     """Text grows before it is done, then Claude wants to run a command."""
-    await tab.send("!say 60 words at 40/s\n!bash touch hello.txt; ls -l")
+    await tab.send("!say 60 words at 15/s\n!bash touch hello.txt; ls -l")
     first = await tab.prose_longer_than(0)
     later = await tab.prose_longer_than(len(first))
     assert later.startswith(first)

@@ -11,10 +11,15 @@ from orchestrator.protocol.chat import (
     Stop,
 )
 from orchestrator.protocol.commands import PermissionDecision
-from orchestrator.protocol.control_events import PermissionResolved
+from orchestrator.protocol.control_events import PermissionResolved, UpstreamFailed
 from orchestrator.protocol.ids import ClientId, PermissionId, QuestionId
 from orchestrator.protocol.sandbox_events import PermissionRequested, TurnEnded
+from orchestrator.sandboxes.image_builder import BuiltImage
 from orchestrator.testing.chat_client import ApiClient
+from orchestrator.testing.running_casemate import free_port, running_casemate
+from orchestrator.testing.scripted_model import ScriptedModel
+
+from .conftest import PASSWORD, environment
 
 
 @pytest.mark.parametrize(
@@ -122,10 +127,27 @@ async def test_a_failing_model_is_explained_and_the_session_lives(
         for step in ("!fail 401", "!fail 429", "!fail 529", "!fail 500", "!cut"):
             seq = chat.seq
             ended = await chat.turn(step, limit=60)
-            told = [e for s, e in chat.events if s > seq and type(e).__name__ == "UpstreamFailed"]
+            told = [e for s, e in chat.events if s > seq and isinstance(e, UpstreamFailed)]
             assert told, step
             assert told[0].sentence, step
             assert told[0].advice, step
             if step != "!cut":
                 assert ended.outcome == "failed", step
         assert (await chat.turn("hello")).outcome == "completed"
+
+
+async def test_a_model_that_cannot_be_reached_is_explained(
+    sandbox_image: BuiltImage, model: ScriptedModel
+) -> None:
+    """Where nothing answers at the model's address a person reads so; the session lives."""
+    assert sandbox_image
+    nowhere = {"CASEMATE_GATEWAY_UPSTREAM_URL": f"http://127.0.0.1:{free_port()}"}
+    with running_casemate(environment(model) | nowhere, users={"ada": PASSWORD}) as casemate:
+        async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
+            view = await ada.create()
+            async with ada.chat(view["id"]) as chat:
+                assert (await chat.turn("hello", limit=60)).outcome == "failed"
+                told = chat.of(UpstreamFailed)[0]
+                assert "reach" in told.sentence
+                assert told.advice
+                await chat.until(lambda c: c.view and c.view.state == "idle")

@@ -83,7 +83,7 @@ function ContextMeter() {
         <span style={{ width: `${percent ?? 0}%` }} />
       </span>
       <span className="mono" aria-hidden="true">
-        {percent ?? '–'}%
+        {percent == null ? '–' : `${percent}%`}
       </span>
     </span>
   )

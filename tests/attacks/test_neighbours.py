@@ -1,0 +1,58 @@
+"""Other people's sandboxes, looked for from inside one."""
+
+import os
+
+import pytest
+
+from orchestrator.testing.running_casemate import RunningCasemate
+
+from .cases import attack
+from .intruder import Intruder, docker
+
+
+@attack(
+    "A34",
+    tried="reach other slots' directories and sockets, whose paths are known",
+    protects="the other sessions' gateways and links",
+)
+async def test_other_slots_are_not_there(
+    intruder: Intruder, neighbour: Intruder, casemate: RunningCasemate
+) -> None:
+    """Of the slots on the host a sandbox has its own, read-only, and no path to another."""
+    slots = casemate.slot_directories()
+    assert len(slots) >= 2
+    theirs = docker("inspect", "-f", "{{(index .Mounts 0).Source}}", await neighbour.sandbox())
+    tried = " ".join(
+        [
+            theirs,
+            f"/proc/1/root{theirs}",
+            f"/run/agent/../{theirs.rsplit('/', 1)[1]}",
+            *map(str, slots),
+        ]
+    )
+    said = await intruder.bash(
+        f"for p in {tried}; do ls -A $p >/dev/null 2>&1 && echo found $p; done; "
+        "ls -A /run/agent; touch searched"
+    )
+    assert "found" not in said
+    assert set(said.split()) == {"agent.json", "gw.sock", "link.sock"}
+    for slot in slots:
+        assert slot.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give each sandbox a user of its own")
+@attack(
+    "A34",
+    tried="see, signal and share memory with a neighbour's processes",
+    protects="the other sessions' processes",
+)
+async def test_a_neighbour_is_not_to_be_seen(intruder: Intruder, neighbour: Intruder) -> None:
+    """Two sandboxes have different users, and neither processes nor shared memory in common."""
+    await neighbour.bash("touch /dev/shm/mark-of-a-neighbour /tmp/mark-of-a-neighbour")
+    said = await intruder.bash(
+        "id -u; ls /dev/shm /tmp | grep -c mark-of-a-neighbour; touch looked"
+    )
+    uid, marks, *_ = said.split()
+    assert marks == "0"
+    theirs = (await neighbour.bash("id -u; touch looked")).split()[0]
+    assert uid != theirs
