@@ -315,3 +315,25 @@ async def test_too_many_at_once_get_a_429(
         assert (await door.post(prompt("hello")))[0] == 429
         assert [answer[0] for answer in await asyncio.gather(*slow)] == [200, 200]
         assert (await door.post(prompt("hello")))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"POST * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01 not http\r\n\r\n",
+        b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nMine: " + b"x" * 9000 + b"\r\n\r\n",
+    ],
+    ids=["target", "bytes", "header"],
+)
+async def test_what_is_no_http_leaves_nothing_in_the_log(
+    door: Door, words: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It gets a 400; the log has neither a traceback nor the sandbox's own words."""
+    reader, writer = await asyncio.open_unix_connection(str(door.path))
+    writer.write(words)
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    assert b" 400 " in answer.splitlines()[0]
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 import time
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,18 @@ async def until_gone(casemate: RunningCasemate, *, kept: int = 0, limit: float =
         await asyncio.sleep(0.2)
 
 
+async def until_ready(casemate: RunningCasemate, number: int, *, limit: float = 60) -> None:
+    async with ApiClient.signed_in(casemate.url, "admin", PASSWORD) as admin:
+        async with asyncio.timeout(limit):
+            while (await pool_of(admin))["ready"] < number:
+                await asyncio.sleep(0.1)
+
+
+async def pool_of(admin: ApiClient) -> dict[str, Any]:
+    _, body, _ = await admin.request("GET", "/api/v1/admin/pools")
+    return dict(body["pools"][0])
+
+
 @pytest.mark.timeout(300)
 async def test_twenty_sessions_on_a_pool_of_two(
     sandbox_image: BuiltImage, model: ScriptedModel
@@ -40,6 +53,7 @@ async def test_twenty_sessions_on_a_pool_of_two(
     assert sandbox_image
     users = {"admin": PASSWORD, "ada": PASSWORD}
     with running_casemate(environment(model) | SMALL, users=users) as casemate:
+        await until_ready(casemate, 2)
         async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
             opened = await asyncio.gather(*(ada.create(respond_async=True) for _ in range(20)))
             views = sorted(opened, key=lambda view: view.get("place") or 0)
@@ -101,13 +115,7 @@ async def test_pool_sizes_change_live(
     status, _, _ = await admin.request("PUT", path, json={"min": 3, "max": 8})
     assert status == 200
 
-    async def ready() -> int:
-        _, body, _ = await admin.request("GET", "/api/v1/admin/pools")
-        return int((body["pools"] if isinstance(body, dict) else body)[0]["ready"])
-
-    async with asyncio.timeout(60):
-        while await ready() < 3:
-            await asyncio.sleep(0.2)
+    await until_ready(casemate, 3)
     assert (await admin.request("PUT", path, json={"min": 9, "max": 8}))[0] in {400, 422}
     assert (await admin.request("PUT", path, json={"min": -1, "max": 8}))[0] in {400, 422}
     assert (await ada.request("PUT", path, json={"min": 1, "max": 1}))[0] == 403
