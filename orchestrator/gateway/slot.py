@@ -1,11 +1,14 @@
 """One slot's end of the gateway: its socket, whom it was admitted for, its limits."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from orchestrator.gateway.limits import SlotLimits
 from orchestrator.gateway.notices import Notices
@@ -29,12 +32,25 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     notices: Notices
 
 
+class _ServerLog(logging.LoggerAdapter[logging.Logger]):
+    """Nothing of requests that are no HTTP: the library would log each with a traceback and with
+    the sandbox's own words, a way to fill the operator's disk."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **more: Any) -> None:
+        if not isinstance(exc_info, HttpProcessingError):
+            super().exception(msg, *args, exc_info=exc_info, **more)
+
+
 class _BoundedServer(web.Server):
     """Hangs up at once on connections beyond its bound."""
 
     def __init__(self, handler: Handler, *, max_connections: int) -> None:
         super().__init__(
-            handler, access_log=None, handler_cancellation=True, keepalive_timeout=_KEEPALIVE
+            handler,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=_KEEPALIVE,
+            logger=_ServerLog(logging.getLogger(__name__), {}),
         )
         self._max_connections = max_connections
 

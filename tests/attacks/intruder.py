@@ -91,9 +91,14 @@ def script(name: str, *arguments: str, python: str = PYTHON) -> str:
 
 
 def docker(*arguments: str) -> str:
-    """What the docker command says, of containers of this Casemate only."""
+    """What the docker command says on either output, of containers of this Casemate only."""
     done = subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, timeout=60, check=False
+        ["docker", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return done.stdout.strip()
 

@@ -30,7 +30,7 @@ NASTY = (
 @attack(
     "A25",
     tried="write settings, hooks and servers into the workspace and the home directory",
-    protects="that a person is asked, and that nothing runs beside what they allow",
+    protects="the person's word: nothing runs beside what they allow",
 )
 async def test_files_of_the_agent_lift_no_rule(intruder: Intruder) -> None:
     """No hook runs, no server starts, no request goes elsewhere, and the person is asked again."""
@@ -49,7 +49,8 @@ async def test_files_of_the_agent_lift_no_rule(intruder: Intruder) -> None:
     await intruder.chat.send(DecidePermission(permission_id=asked.permission_id, decision=deny))
     await intruder.chat.next(ToolFinished, after=seq)
     await intruder.idle()
-    left = await intruder.bash("ls /workspace /tmp; cat /workspace/.claude/settings.json | wc -c")
+    left = await intruder.bash(f"ls /workspace /tmp; wc -c {' '.join(places)}; touch /tmp/last")
+    assert left.count(f"{len(json.dumps(LOOSE))} /") == len(places)
     assert "unasked" not in left
     assert "hooked" not in left
     assert "served" not in left

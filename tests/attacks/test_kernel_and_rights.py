@@ -1,9 +1,5 @@
 """The host's kernel and files, attacked with what a sandbox's user may call and open."""
 
-import os
-
-import pytest
-
 from .cases import attack
 from .intruder import Intruder, docker
 
@@ -56,11 +52,9 @@ async def test_nothing_of_the_host_is_in_reach(intruder: Intruder) -> None:
     found = await intruder.probe("rights")
     assert {path: e for path, e in found["writes"].items() if e not in NOT_WRITABLE} == {}
     assert (found["set_id"], found["block"], found["sockets"]) == ([], [], [])
-    own = [point for root, point, _ in found["mounts"] if point == "/run/agent"]
-    assert own == ["/run/agent"]
-    written = {p for _, p, options in found["mounts"] if "rw" in options.split(",")}
-    kinds = ("/workspace", "/home/agent", "/tmp", "/dev", "/proc")
-    assert [point for point in written if not point.startswith(kinds)] == []
+    assert found["mounts"].count("/run/agent") == 1
+    own = {"/workspace", "/home/agent", "/tmp", "/dev/shm", "/dev/mqueue"}
+    assert set(found["writable"]) <= own
 
 
 @attack(
@@ -69,21 +63,13 @@ async def test_nothing_of_the_host_is_in_reach(intruder: Intruder) -> None:
     protects="the shim, and whom the kernel chooses when memory is short",
 )
 async def test_the_shim_is_closed_to_its_tools(intruder: Intruder) -> None:
-    """The shim's memory is closed, and a sandbox stays the first to go when memory is short."""
+    """The shim's memory is closed, and no process of a sandbox is spared before the host's own."""
     found = await intruder.probe("rights")
+    assert set(found["shim"].values()) <= {"EACCES", "EPERM"}
     assert int(found["oom_score"]) >= 500
-    assert found["lower_oom_score"] == "EACCES"
-    assert found["lower_init_oom_score"] in {"EACCES", "EPERM"}
-    said = await intruder.bash(
-        "for p in $(pgrep -f -- '-I -m shim'); do "
-        "grep -qa docker-init /proc/$p/cmdline && continue; "
-        "for f in environ mem fd/0 maps; do head -c 1 /proc/$p/$f >/dev/null 2>&1 "
-        "&& echo open:$f || echo closed; done; done"
-    )
-    assert set(said.split()) == {"closed"}
+    assert found["spared"] == "EACCES"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give each sandbox a user of its own")
 @attack(
     "A14",
     tried="run another program in the sandbox with its user id, from outside",

@@ -187,7 +187,7 @@ async def test_smuggled_requests_are_refused(intruder: Intruder, model: Scripted
 @attack(
     "A06",
     tried="ask the provider to fetch, run or store something itself",
-    protects="against leaving the sandbox by way of the model's provider",
+    protects="what is in the sandbox, and whom the provider would reach for it",
 )
 async def test_reaching_out_through_the_provider_is_refused(intruder: Intruder) -> None:
     """Server tools, connectors, containers, stored files and content by address are refused."""
@@ -246,12 +246,11 @@ async def test_bodies_beyond_the_rules_are_refused(intruder: Intruder) -> None:
             {"body": "[", "repeat": 200_000},
             {"body": '"\\ud800"'},
         ],
+        413: [{"body": "x", "repeat": 33 << 20}],
     }
     requests = [request for group in expected.values() for request in group]
     wanted = [status for status, group in expected.items() for _ in group]
     assert await statuses(intruder, *requests) == wanted
-    too_large = {"body": "x", "repeat": 33 << 20}
-    assert await statuses(intruder, too_large) == [413]
 
 
 @attack(

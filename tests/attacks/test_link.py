@@ -14,7 +14,7 @@ from .cases import attack
 from .intruder import SHIMS_PYTHON, Intruder, docker, script, until
 
 MIB = 1 << 20
-MOST_GROWTH = 256 * MIB
+MOST_GROWTH = 160 * MIB
 """Of the control plane, with six hostile sandboxes at once; each sends hundreds of MiB and more."""
 VIOLATIONS = {
     "oversize": {"link_oversize"},
@@ -31,11 +31,11 @@ VIOLATIONS = {
 @attack(
     "A26",
     tried="kill everything, the shim, or the CLI",
-    protects="that a session ends with a reason, and leaves nothing behind",
+    protects="a session's end: with a reason, and with nothing left behind",
 )
 @pytest.mark.parametrize(
     "kill",
-    ["kill -9 -1", "pkill -9 -f -- '-I -m shim'", "pkill -9 -f claude"],
+    ["kill -9 -1", script("kill", "shim"), script("kill", "claude")],
     ids=["everything", "the shim", "the CLI"],
 )
 async def test_a_killed_sandbox_is_gone_and_told(

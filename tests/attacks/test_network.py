@@ -19,7 +19,7 @@ async def found(intruder: Intruder, casemate: RunningCasemate) -> dict[str, dict
 @attack(
     "A20",
     tried="resolve names; reach addresses by TCP, UDP and ICMP",
-    protects="against data leaving the sandbox, and the host's own network",
+    protects="what is in the sandbox, and the host's own network",
 )
 async def test_there_is_no_way_out(found: dict[str, dict[str, str]]) -> None:
     """No name is known, no address is reached, and there is nothing but the loopback."""
@@ -35,7 +35,7 @@ async def test_there_is_no_way_out(found: dict[str, dict[str, str]]) -> None:
     "A21",
     "A22",
     tried="find a proxy, or something of the host on the loopback, by any spelling of an address",
-    protects="against a way out by way of somebody else",
+    protects="what is in the sandbox, and the services of the host",
 )
 async def test_nobody_lends_a_way_out(found: dict[str, dict[str, str]]) -> None:
     """There is no proxy, and on the loopback nothing of the host listens."""

@@ -150,8 +150,8 @@ def log():
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         for number in (1, 2):
             try:
-                command = Path(f"/proc/{pid}/cmdline").read_bytes()
-                if b"docker-init" not in command and b"shim" not in command:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if b"docker-init" not in words[0] and b"shim" not in words:
                     continue
                 output = os.open(f"/proc/{pid}/fd/{number}", os.O_WRONLY)
             except OSError:

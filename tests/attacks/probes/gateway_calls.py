@@ -48,7 +48,7 @@ def call(request):
                 answer += piece
         except OSError:
             pass
-    status = int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0
+    status = int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.") else 0
     return [status, answer.partition(b"\r\n\r\n")[2][:300].decode(errors="replace")]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 CGROUP = "/sys/fs/cgroup"
 TARGETS = (
     *("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/vm/overcommit_memory"),
-    *("/proc/self/uid_map", "/proc/1/uid_map", "/sys/kernel/uevent_helper"),
+    "/sys/kernel/uevent_helper",
     *(f"{CGROUP}/memory/release_agent", f"{CGROUP}/memory/memory.limit_in_bytes"),
     *(f"{CGROUP}/devices/devices.allow", f"{CGROUP}/pids/pids.max", f"{CGROUP}/cgroup.procs"),
     *(f"{CGROUP}/memory/cgroup.procs", f"{CGROUP}/memory.max", f"{CGROUP}/pids.max"),
@@ -45,6 +45,14 @@ def own_file_to_root():
     os.chown("/tmp/own", 0, 0)
 
 
+def shim():
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
+        if b"shim" in words and b"docker-init" not in words[0]:
+            return name
+    raise SystemExit("no shim")
+
+
 def kind_of(path):
     try:
         return os.lstat(path).st_mode
@@ -56,6 +64,7 @@ identity = {
     "setuid": attempt(lambda: os.setuid(0)),
     "setgid": attempt(lambda: os.setgid(0)),
     "setgroups": attempt(lambda: os.setgroups([0])),
+    "map users": attempt(lambda: Path("/proc/self/uid_map").write_text("0 0 1")),
     "chown": attempt(own_file_to_root),
     "block device": attempt(lambda: os.mknod("/tmp/block", 0o60666, os.makedev(254, 0))),
     "character device": attempt(lambda: os.mknod("/tmp/character", 0o20666, os.makedev(1, 1))),
@@ -80,7 +89,7 @@ status = dict(
     for line in Path("/proc/self/status").read_text().splitlines()
     if "\t" in line
 )
-mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
 print(
     json.dumps(
         {
@@ -95,10 +104,14 @@ print(
             "no_new_privileges": status["NoNewPrivs"],
             "seccomp": status["Seccomp"],
             "uid": os.getuid(),
-            "mounts": [[line[4], line[3], line[5]] for line in mounts],
+            "mounts": mounts,
+            "writable": [m for m in mounts if os.path.isdir(m) and os.access(m, os.W_OK)],
             "oom_score": Path("/proc/self/oom_score_adj").read_text().strip(),
-            "lower_oom_score": attempt(lambda: Path("/proc/self/oom_score_adj").write_text("0")),
-            "lower_init_oom_score": attempt(lambda: Path("/proc/1/oom_score_adj").write_text("0")),
+            "spared": attempt(lambda: Path("/proc/self/oom_score_adj").write_text("-1")),
+            "shim": {
+                part: attempt(lambda p=part: os.open(f"/proc/{shim()}/{p}", os.O_RDONLY))
+                for part in ("environ", "mem", "maps", "fd/0", "fd/1")
+            },
         }
     )
 )
