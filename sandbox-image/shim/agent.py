@@ -33,14 +33,13 @@ from orchestrator.protocol.ids import TurnId
 from orchestrator.protocol.sandbox_events import (
     AgentDied,
     CommandFailed,
-    ContextMeasured,
     ModelChanged,
     PermissionModeChanged,
     SystemNoted,
 )
 from orchestrator.protocol.wire import Unrecognised
 from shim.cli_process import wait_for_exit
-from shim.foreign_values import as_dict, as_int
+from shim.context import ContextGauge
 from shim.measurements import say_memory
 from shim.options import WORKSPACE, agent_options
 from shim.outbox import EventOutbox
@@ -52,7 +51,7 @@ from shim.turns import TurnRunning, Turns
 CONNECT_SECONDS = 90.0
 """The first start of all reads 380 MB from a cold disk."""
 CALL_SECONDS = 10.0
-"""For what the CLI answers by itself: model, mode, interrupt, context."""
+"""For what the CLI answers by itself: model, mode, interrupt."""
 INTERRUPT_PATIENCE = 10.0
 """From an interrupt to the end of its turn; then the turn is ended without the CLI."""
 EPITAPH_SECONDS = 2.0
@@ -89,6 +88,7 @@ class Agent:
         self._permissions = Permissions(outbox.say, allowed_tools=setup.allowed_tools)
         self._turns = Turns(outbox.say)
         self._translator = Translator()
+        self._context = ContextGauge()
         self._commands: asyncio.Queue[SandboxCommand] = asyncio.Queue(MAX_COMMANDS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_gone = False
@@ -241,19 +241,11 @@ class Agent:
     def _take(self, message: Message) -> None:
         for event in self._translator.translate(message):
             self._say(event)
+        measured = self._context.take(message)
         if isinstance(message, ResultMessage) and self._turns.take(message):
-            self._spawn(self._measure(), name="measure")
-
-    async def _measure(self) -> None:
-        """How full context and memory are after a turn."""
-        say_memory(self._say)
-        async with asyncio.timeout(CALL_SECONDS):
-            usage = as_dict(await self._client.get_context_usage())
-        self._say(
-            ContextMeasured(
-                used=as_int(usage.get("totalTokens")), window=as_int(usage.get("maxTokens"))
-            )
-        )
+            say_memory(self._say)
+        if measured is not None:
+            self._say(measured)
 
     def _bury(self, death: AgentDied) -> None:
         self._is_gone = True
