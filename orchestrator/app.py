@@ -26,7 +26,7 @@ from orchestrator.api.application import create_api
 from orchestrator.api.server import server_config
 from orchestrator.gateway.credential import Credential
 from orchestrator.gateway.gateway import Gateway
-from orchestrator.profiles import Catalogue, load_catalogue
+from orchestrator.profiles import load_catalogue
 from orchestrator.protocol.control_events import UpstreamFailed, UsageMetered
 from orchestrator.protocol.ids import SessionId
 from orchestrator.sandboxes.installation import installed
@@ -35,7 +35,7 @@ from orchestrator.sandboxes.pool import Pool
 from orchestrator.sandboxes.remembered_sizes import RememberedSizes
 from orchestrator.sandboxes.settings import SandboxSettings
 from orchestrator.sessions.clock import SystemClock
-from orchestrator.sessions.ports import Ports
+from orchestrator.sessions.ports import Ports, ProfileCatalogue
 from orchestrator.sessions.service import Sessions
 from orchestrator.settings import Settings
 from orchestrator.storage.database import Database, open_database
@@ -194,7 +194,7 @@ def _accounts(
     )
 
 
-def _ports(database: Database, pool: Pool, catalogue: Catalogue, metrics: Metrics) -> Ports:
+def _ports(database: Database, pool: Pool, catalogue: ProfileCatalogue, metrics: Metrics) -> Ports:
     return Ports(
         store=PiccoloSessionStore(database),
         log=PiccoloEventLog(database),

@@ -6,8 +6,7 @@ import msgspec
 
 from orchestrator.protocol.agent import AgentSetup
 from orchestrator.protocol.ids import ProfileName
-from orchestrator.sessions.errors import UnknownProfile
-from orchestrator.sessions.profiles import Profile
+from orchestrator.sessions.profiles import FixedProfiles, Profile
 
 MAX_FILE_BYTES = 1 << 20
 
@@ -20,27 +19,10 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     profile: list[Profile]
 
 
-class Catalogue:
-    """The profiles by name, in the file's order. The first one is the one for who picks none."""
-
-    def __init__(self, profiles: list[Profile]) -> None:
-        self._profiles = {profile.name: profile for profile in profiles}
-
-    def profile(self, name: ProfileName) -> Profile:
-        """Raises UnknownProfile."""
-        try:
-            return self._profiles[name]
-        except KeyError as error:
-            raise UnknownProfile from error
-
-    def profiles(self) -> list[Profile]:
-        return list(self._profiles.values())
-
-
-def load_catalogue(path: Path | None, *, model: str) -> Catalogue:
+def load_catalogue(path: Path | None, *, model: str) -> FixedProfiles:
     """Raises BadProfiles. Without a path: the profile `default`, with this model."""
     if path is None:
-        return Catalogue([default_profile(model)])
+        return FixedProfiles([default_profile(model)])
     try:
         text = path.read_bytes()
         profiles = msgspec.toml.decode(text[:MAX_FILE_BYTES], type=_File).profile
@@ -51,7 +33,7 @@ def load_catalogue(path: Path | None, *, model: str) -> Catalogue:
     names = [profile.name for profile in profiles]
     if not names or len(set(names)) != len(names):
         raise BadProfiles(f"{path}: there must be at least one profile, and no name twice.")
-    return Catalogue(profiles)
+    return FixedProfiles(profiles)
 
 
 def default_profile(model: str) -> Profile:

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+
+from orchestrator.profiles import BadProfiles, load_catalogue
+from orchestrator.protocol.ids import ProfileName
+from orchestrator.sandboxes.errors import BadPoolSize
+from orchestrator.sandboxes.pool_view import PoolView
+from orchestrator.sandboxes.remembered_sizes import RememberedSizes
+from orchestrator.settings import BadSetting, load_settings
+from orchestrator.testing.memory_stores import MemoryPoolSizes
+
+DEFAULT = ProfileName("default")
+OPERATING = Path(__file__).parents[3] / "docs" / "operating.md"
+
+
+def test_settings_come_from_variables_aliases_and_files(tmp_path: Path) -> None:
+    """A field's variable, a customary name and a mounted secret all reach their field."""
+    secret = tmp_path / "key"
+    secret.write_text("sk-1\n")
+    settings = load_settings(
+        {
+            "CASEMATE_PORT": "9000",
+            "CASEMATE_POOL_MINIMUM": "3",
+            "CASEMATE_API_ORIGINS": "https://a.example, https://b.example",
+            "ANTHROPIC_API_KEY_FILE": str(secret),
+            "PATH": "/bin",
+        }
+    )
+    assert settings.server.url == "http://127.0.0.1:9000"
+    assert settings.pool.minimum == 3
+    assert settings.api.origins == ("https://a.example", "https://b.example")
+    assert settings.model.api_key.reveal() == "sk-1"
+    assert "sk-1" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("CASEMATE_POOL_MINIMUN", "3", "CASEMATE_POOL_MINIMUM"),
+        ("CASEMATE_POOL_MINIMUM", "many", "CASEMATE_POOL_MINIMUM"),
+        ("ANTHROPIC_API_KEY_FILE", "/nowhere/at/all", "ANTHROPIC_API_KEY_FILE"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(name: str, value: str, said: str) -> None:
+    """An unknown name is told with its neighbour, a bad value with its variable."""
+    with pytest.raises(BadSetting, match=said):
+        load_settings({name: value})
+
+
+def test_the_documented_profile_file_is_read(tmp_path: Path) -> None:
+    """The example of the manual works as it stands there."""
+    example = OPERATING.read_text().split("```toml\n")[1].split("```")[0]
+    path = tmp_path / "profiles.toml"
+    path.write_text(example)
+    (profile,) = load_catalogue(path, model="m").profiles()
+    assert profile.name == "review"
+    assert profile.agent.disallowed_tools == ["Write", "Edit"]
+    assert profile.resources.memory == 1536 << 20
+    assert load_catalogue(None, model="m").profile(DEFAULT).agent.model == "m"
+
+
+@pytest.mark.parametrize("text", ["", "x", "profile = []", "[[profile]]\nname = 'a'\n"])
+def test_a_profile_file_that_cannot_be_used_is_named(tmp_path: Path, text: str) -> None:
+    """Whatever is wrong with it, the file is named."""
+    path = tmp_path / "profiles.toml"
+    path.write_text(text)
+    with pytest.raises(BadProfiles, match=r"profiles\.toml"):
+        load_catalogue(path, model="m")
+
+
+class Pools:
+    """One pool that takes sizes up to a ceiling."""
+
+    def __init__(self, ceiling: int) -> None:
+        self.ceiling = ceiling
+        self.sizes = (2, 6)
+
+    def pools(self) -> list[PoolView]:
+        return [self._view()]
+
+    async def resize(self, _profile: ProfileName, *, minimum: int, maximum: int) -> PoolView:
+        if maximum > self.ceiling:
+            raise BadPoolSize
+        self.sizes = (minimum, maximum)
+        return self._view()
+
+    def _view(self) -> PoolView:
+        low, high = self.sizes
+        return PoolView(
+            profile=DEFAULT, min=low, max=high, ready=0, stale=0, starting=0, claimed=0,
+            leaving=0, waiting=0, image_version="", members=[], counters={},
+        )  # fmt: skip
+
+
+async def test_sizes_that_an_admin_set_outlive_a_restart() -> None:
+    """They are applied at the next start, and passed over where the host no longer allows them."""
+    kept = MemoryPoolSizes()
+    await RememberedSizes(Pools(60), kept).resize(DEFAULT, minimum=4, maximum=9)
+    again, smaller = Pools(60), Pools(5)
+    await RememberedSizes(again, kept).restore()
+    await RememberedSizes(smaller, kept).restore()
+    assert again.sizes == (4, 9)
+    assert smaller.sizes == (2, 6)
