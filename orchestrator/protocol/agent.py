@@ -1,11 +1,54 @@
-"""How the agent in a sandbox is set up: written into the slot as `agent.json`, read by the shim."""
+"""How the agent in a sandbox is set up: written into the slot as `agent.json`, read by the shim.
+
+Unknown fields are errors at both ends: a rule that is misspelt, or that an older shim does not
+know, would be no rule.
+"""
+
+from typing import Literal
 
 import msgspec
 
 from orchestrator.protocol.event_parts import PermissionMode
 
+LOOPBACK_PORT = 3128
+"""Of the egress proxy inside a sandbox, on 127.0.0.1."""
+CA_BUNDLE = "/home/agent/.casemate/ca-bundle.pem"
+"""Whom a sandbox with egress trusts: the image's list, then what the egress proxy hands out."""
+CERTIFICATES_URL = "http://casemate.internal/ca.pem"
+"""Where the egress proxy hands that out. The name exists at the proxy only."""
 
-class AgentSetup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+
+class ToolRule(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """Tools that never run, whatever a person or a permission mode would allow.
+
+    `tool` is a name, or a prefix that ends in `*`. With `pattern` (a regular expression) the rule
+    holds only where it is found in one of the input's texts. `reason` is told to Claude and shown.
+    """
+
+    tool: str
+    pattern: str = ""
+    reason: str = "This profile forbids it."
+
+
+class PromptRule(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """What happens to a prompt in which `pattern` (a regular expression) is found.
+
+    `block`: it does not reach Claude; `text` is the reason that is shown. `annotate`: it goes on,
+    with `text` beside it for Claude to heed; shown, too.
+    """
+
+    pattern: str
+    action: Literal["block", "annotate"]
+    text: str
+
+
+class AgentSetup(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """The profile's part of `ClaudeAgentOptions`. Holds no secret: Bash can read it."""
 
     model: str
@@ -17,3 +60,12 @@ class AgentSetup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     disallowed_tools: list[str] = []
     max_turns: int | None = None
     """Model rounds within one turn."""
+    forbidden: list[ToolRule] = []
+    """Checked before anything else is asked; the first rule that holds refuses the tool."""
+    prompt_rules: list[PromptRule] = []
+    """Checked in order; the first that blocks ends it, those that annotate add up."""
+    policies: list[str] = []
+    """Policy plugins in the image, by the name of their `casemate.policies` entry point. One that
+    is missing or fails blocks what it was to judge: no policy is skipped in silence."""
+    egress: bool = False
+    """There is an egress proxy on the slot; the shim lends it a port on the loopback."""

@@ -6,14 +6,19 @@ import msgspec
 
 from orchestrator.protocol.event_parts import PermissionMode
 from orchestrator.protocol.ids import PermissionId, QuestionId, TurnId
+from orchestrator.protocol.transfers import TransferRequest
 from orchestrator.protocol.wire import Codec, Unrecognised, Wire
 
 
 class PermissionDecision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A person's answer. `updated_input` replaces the tool's input (allow only); `reason` is told
-    to Claude (deny only); `suggestions` picks by position what "always" saves, all if left out."""
+    """A person's answer to exactly what they were shown: `input_hash` is the request's own. One
+    that names another input is refused on its way, and again in the sandbox.
+
+    `updated_input` replaces the tool's input (allow only); `reason` is told to Claude (deny only);
+    `suggestions` picks by position what "always" saves, all if left out."""
 
     choice: Literal["allow", "allow_always", "deny", "deny_and_stop"]
+    input_hash: str
     updated_input: dict[str, Any] | None = None
     suggestions: list[int] | None = None
     reason: str = ""
@@ -50,6 +55,13 @@ class SetPermissionMode(Wire, frozen=True, kw_only=True):
     mode: PermissionMode
 
 
+class OpenTransfer(Wire, frozen=True, kw_only=True):
+    """Dial a connection for a transfer (see `transfers`). Late, it is refused there."""
+
+    transfer_id: str
+    request: TransferRequest
+
+
 SandboxCommand = (
     StartTurn
     | Interrupt
@@ -57,6 +69,7 @@ SandboxCommand = (
     | AnswerQuestion
     | SetModel
     | SetPermissionMode
+    | OpenTransfer
     | Unrecognised
 )
 

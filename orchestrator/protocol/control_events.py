@@ -39,6 +39,9 @@ class PermissionResolved(Wire, frozen=True, kw_only=True):
     by: str
     reason: str = ""
     changed_input: bool = False
+    tool_name: str = ""
+    input_hash: str = ""
+    """Of what runs now, or was refused: who decided on exactly what."""
 
 
 class QuestionAnswered(Wire, frozen=True, kw_only=True):
@@ -58,6 +61,30 @@ class UpstreamFailed(Wire, frozen=True, kw_only=True):
     sentence: str
     advice: str
     status: int | None = None
+
+
+class EgressRefused(Wire, frozen=True, kw_only=True):
+    """The sandbox tried to reach something that its profile does not allow. `count` tells how often
+    since it was last said: a loop in a sandbox shall not fill the session."""
+
+    host: str
+    """As the sandbox spelled it, made visible and cut to 255 characters."""
+    port: int
+    tag: str
+    """`host_not_allowed`, `port_not_allowed`, `private_address`, `bad_address`, `unresolved`,
+    `sni_mismatch`, `no_tls`, `over_budget`, `too_many`, ..."""
+    sentence: str
+    count: int = 1
+
+
+class FileUploaded(Wire, frozen=True, kw_only=True):
+    """A person put a file into the workspace."""
+
+    path: str
+    """Below the workspace, with `/`."""
+    size: int
+    """Bytes."""
+    by: str
 
 
 class UsageMetered(Wire, frozen=True, kw_only=True):
@@ -98,6 +125,8 @@ ControlEvent = (
     | QuestionAnswered
     | SessionRenamed
     | UpstreamFailed
+    | EgressRefused
+    | FileUploaded
     | UsageMetered
     | SandboxAssigned
     | SandboxLost

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from orchestrator.protocol.event_parts import Count, Name
 from orchestrator.protocol.wire import Codec, Unrecognised, Wire
 
 PROTOCOL_VERSION = 1
@@ -30,27 +31,27 @@ class Hello(Wire, frozen=True, kw_only=True):
     """The shim's first frame on every connection."""
 
     protocol: int
-    version: str
+    version: Name
     """The image's version digest."""
-    cli_version: str = ""
-    sdk_version: str = ""
+    cli_version: Name = ""
+    sdk_version: Name = ""
     failure: str | None = None
     """Why the agent could not be connected; the sandbox is then of no use."""
-    startup_ms: dict[str, int] = {}
+    startup_ms: Annotated[dict[Name, Count], msgspec.Meta(max_length=20)] = {}
     """How long `import` and `connect` took."""
 
 
 class Welcome(Wire, frozen=True, kw_only=True):
     """The control plane's first frame: the highest event number that it holds safely."""
 
-    acknowledged: int = 0
+    acknowledged: Count = 0
 
 
 class Batch(Wire, frozen=True, kw_only=True):
     """Events (from the shim) or commands (to it), in order, with what was received so far."""
 
     items: Annotated[list[Numbered], msgspec.Meta(max_length=10_000)] = []
-    acknowledged: int = 0
+    acknowledged: Count = 0
 
 
 LinkFrame = Hello | Welcome | Batch | Unrecognised

@@ -1,9 +1,17 @@
 """What a sandbox says: everything that its agent does, asks and needs."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from orchestrator.protocol.event_parts import (
+    IS_NAME,
     ContentPart,
+    Count,
+    ExitCode,
+    Name,
+    Names,
+    PathText,
     PermissionMode,
     Question,
     Suggestion,
@@ -18,16 +26,16 @@ from orchestrator.protocol.wire import Codec, Unrecognised, Wire
 class AgentReady(Wire, frozen=True, kw_only=True):
     """The CLI told what it has: said before the first turn's first word, again after a reset."""
 
-    agent_session_id: str
-    model: str
-    cwd: str
-    permission_mode: str
-    cli_version: str = ""
-    tools: list[str] = []
-    slash_commands: list[str] = []
-    skills: list[str] = []
-    agents: list[str] = []
-    mcp_servers: dict[str, str] = {}
+    agent_session_id: Name
+    model: Name
+    cwd: PathText
+    permission_mode: Name
+    cli_version: Name = ""
+    tools: Names = []
+    slash_commands: Names = []
+    skills: Names = []
+    agents: Names = []
+    mcp_servers: Annotated[dict[Name, Name], msgspec.Meta(max_length=500)] = {}
     """Name to status."""
 
 
@@ -38,31 +46,31 @@ class BlockDelta(Wire, frozen=True, kw_only=True):
     and `index` name the block, as they do in the durable event that closes it.
     """
 
-    message_id: str
-    index: int
+    message_id: Name
+    index: Count
     kind: Literal["text", "thinking", "tool_input"]
-    offset: int
+    offset: Count
     text: str
     tool_use_id: ToolUseId | None = None
-    tool_name: str | None = None
+    tool_name: Name | None = None
     parent: ToolUseId | None = None
 
 
 class TextWritten(Wire, frozen=True, kw_only=True):
     """Claude wrote this text (Markdown). `parent` is the subagent's tool use, if it was one."""
 
-    message_id: str
-    index: int
+    message_id: Name
+    index: Count
     text: str
     parent: ToolUseId | None = None
-    model: str = ""
+    model: Name = ""
 
 
 class ThoughtWritten(Wire, frozen=True, kw_only=True):
     """Claude thought this."""
 
-    message_id: str
-    index: int
+    message_id: Name
+    index: Count
     text: str
     parent: ToolUseId | None = None
 
@@ -71,9 +79,9 @@ class ToolStarted(Wire, frozen=True, kw_only=True):
     """Claude called a tool. `server` marks one that the model API runs by itself."""
 
     tool_use_id: ToolUseId
-    message_id: str
-    index: int
-    name: str
+    message_id: Name
+    index: Count
+    name: Name
     input: dict[str, Any]
     parent: ToolUseId | None = None
     server: bool = False
@@ -89,7 +97,7 @@ class ToolFinished(Wire, frozen=True, kw_only=True):
     content: list[ContentPart]
     is_error: bool = False
     detail: Any = None
-    omitted: int = 0
+    omitted: Count = 0
     parent: ToolUseId | None = None
 
 
@@ -97,7 +105,7 @@ class NoteWritten(Wire, frozen=True, kw_only=True):
     """A user-side message that no person typed: a subagent's task, a command's output, a notice."""
 
     text: str
-    origin: str = ""
+    origin: Name = ""
     parent: ToolUseId | None = None
 
 
@@ -108,7 +116,7 @@ class AgentFailed(Wire, frozen=True, kw_only=True):
     ...); `text` is what the CLI wrote about it.
     """
 
-    error: str
+    error: Name
     text: str = ""
     parent: ToolUseId | None = None
 
@@ -122,64 +130,64 @@ class TodosChanged(Wire, frozen=True, kw_only=True):
 class TaskStarted(Wire, frozen=True, kw_only=True):
     """A subagent or background task began."""
 
-    task_id: str
+    task_id: Name
     description: str
     tool_use_id: ToolUseId | None = None
-    task_type: str | None = None
+    task_type: Name | None = None
 
 
 class TaskProgressed(Wire, frozen=True, kw_only=True):
-    task_id: str
+    task_id: Name
     description: str = ""
-    total_tokens: int = 0
-    tool_uses: int = 0
-    duration_ms: int = 0
-    last_tool: str | None = None
+    total_tokens: Count = 0
+    tool_uses: Count = 0
+    duration_ms: Count = 0
+    last_tool: Name | None = None
 
 
 class TaskUpdated(Wire, frozen=True, kw_only=True):
-    task_id: str
-    status: str | None = None
+    task_id: Name
+    status: Name | None = None
     patch: dict[str, Any] = {}
 
 
 class TaskFinished(Wire, frozen=True, kw_only=True):
-    task_id: str
-    status: str
+    task_id: Name
+    status: Name
     summary: str = ""
-    total_tokens: int = 0
-    tool_uses: int = 0
-    duration_ms: int = 0
+    total_tokens: Count = 0
+    tool_uses: Count = 0
+    duration_ms: Count = 0
     tool_use_id: ToolUseId | None = None
 
 
 class StatusReported(Wire, frozen=True, kw_only=True):
     """Transient. What the CLI is busy with: `requesting`, `compacting`, or none."""
 
-    status: str | None
-    permission_mode: str | None = None
+    status: Name | None
+    permission_mode: Name | None = None
 
 
 class ContextCompacted(Wire, frozen=True, kw_only=True):
     """The conversation so far was summarised to make room."""
 
-    trigger: str = ""
-    tokens_before: int = 0
+    trigger: Name = ""
+    tokens_before: Count = 0
 
 
 class RateLimited(Wire, frozen=True, kw_only=True):
     """The model API's own rate limit for this account changed its state."""
 
-    status: str
-    resets_at: int | None = None
+    status: Name
+    resets_at: Count | None = None
     """Unix seconds."""
-    limit: str | None = None
+    limit: Name | None = None
     utilization: float | None = None
     """0 to 1."""
 
 
 class HookRan(Wire, frozen=True, kw_only=True):
-    hook: str
+    hook: Name
     phase: Literal["started", "finished"]
     detail: dict[str, Any] = {}
 
@@ -187,58 +195,86 @@ class HookRan(Wire, frozen=True, kw_only=True):
 class ConversationReset(Wire, frozen=True, kw_only=True):
     """`/clear`: the agent forgot the conversation. The session's log keeps it."""
 
-    agent_session_id: str
+    agent_session_id: Name
 
 
 class MirrorFailed(Wire, frozen=True, kw_only=True):
     """A batch of the transcript could not be mirrored out of the sandbox."""
 
-    error: str
+    error: Name
 
 
 class SystemNoted(Wire, frozen=True, kw_only=True):
     """A system message of the CLI that has no event of its own."""
 
-    subtype: str
+    subtype: Name
     data: dict[str, Any] = {}
+
+
+class ToolForbidden(Wire, frozen=True, kw_only=True):
+    """A rule of the profile or a policy refused a tool before anybody was asked."""
+
+    tool_name: Name
+    reason: str
+    policy: Name
+    """`profile`, or the policy plugin's name."""
+    tool_use_id: ToolUseId | None = None
+
+
+class PromptBlocked(Wire, frozen=True, kw_only=True):
+    """A guardrail kept the turn's prompt from Claude."""
+
+    turn_id: Annotated[TurnId, IS_NAME]
+    reason: str
+    policy: Name
+
+
+class PromptAnnotated(Wire, frozen=True, kw_only=True):
+    """A guardrail let the prompt pass and gave Claude this beside it."""
+
+    turn_id: Annotated[TurnId, IS_NAME]
+    note: str
+    policy: Name
 
 
 class PermissionRequested(Wire, frozen=True, kw_only=True):
     """Claude waits for a person: may this tool run with exactly this input?"""
 
-    permission_id: PermissionId
-    tool_name: str
+    permission_id: Annotated[PermissionId, IS_NAME]
+    tool_name: Name
     input: dict[str, Any]
+    input_hash: Name = ""
+    """Of `input` (see `input_hash`). A decision names it, and holds for nothing else."""
     tool_use_id: ToolUseId | None = None
     title: str | None = None
-    display_name: str | None = None
+    display_name: Name | None = None
     description: str | None = None
     reason: str | None = None
-    blocked_path: str | None = None
-    agent: str | None = None
+    blocked_path: PathText | None = None
+    agent: Name | None = None
     suggestions: list[Suggestion] = []
 
 
 class PermissionWithdrawn(Wire, frozen=True, kw_only=True):
     """The question is moot: the turn was interrupted, or the CLI gave up on it."""
 
-    permission_id: PermissionId
+    permission_id: Annotated[PermissionId, IS_NAME]
 
 
 class QuestionAsked(Wire, frozen=True, kw_only=True):
     """Claude asks the person something (the AskUserQuestion tool)."""
 
-    question_id: QuestionId
+    question_id: Annotated[QuestionId, IS_NAME]
     questions: list[Question]
     tool_use_id: ToolUseId | None = None
 
 
 class QuestionWithdrawn(Wire, frozen=True, kw_only=True):
-    question_id: QuestionId
+    question_id: Annotated[QuestionId, IS_NAME]
 
 
 class ModelChanged(Wire, frozen=True, kw_only=True):
-    model: str
+    model: Name
 
 
 class PermissionModeChanged(Wire, frozen=True, kw_only=True):
@@ -248,17 +284,17 @@ class PermissionModeChanged(Wire, frozen=True, kw_only=True):
 class ContextMeasured(Wire, frozen=True, kw_only=True):
     """Transient. How full the model's context is, in tokens."""
 
-    used: int
-    window: int
+    used: Count
+    window: Count
 
 
 class MemoryMeasured(Wire, frozen=True, kw_only=True):
     """Transient. The sandbox's memory from its cgroup, in bytes."""
 
-    usage: int
-    working_set: int
-    limit: int
-    oom_kills: int = 0
+    usage: Count
+    working_set: Count
+    limit: Count
+    oom_kills: Count = 0
 
 
 class CliStderr(Wire, frozen=True, kw_only=True):
@@ -270,25 +306,25 @@ class CliStderr(Wire, frozen=True, kw_only=True):
 class CommandFailed(Wire, frozen=True, kw_only=True):
     """The agent could not do what a command asked (an unknown model, a mode that is forbidden)."""
 
-    command: str
+    command: Name
     text: str
 
 
 class TurnEnded(Wire, frozen=True, kw_only=True):
     """The turn's result. `text` is the last answer or, when it failed, what the CLI said of it."""
 
-    turn_id: TurnId
+    turn_id: Annotated[TurnId, IS_NAME]
     outcome: Literal["completed", "interrupted", "failed"]
-    subtype: str = ""
+    subtype: Name = ""
     text: str = ""
-    stop_reason: str | None = None
-    duration_ms: int = 0
-    api_ms: int = 0
-    rounds: int = 0
+    stop_reason: Name | None = None
+    duration_ms: Count = 0
+    api_ms: Count = 0
+    rounds: Count = 0
     cost_usd: float | None = None
     """The CLI's own estimate, of the whole agent session so far."""
     usage: Usage = Usage()
-    api_error_status: int | None = None
+    api_error_status: Count | None = None
     errors: list[str] = []
     denials: list[dict[str, Any]] = []
 
@@ -296,7 +332,7 @@ class TurnEnded(Wire, frozen=True, kw_only=True):
 class AgentDied(Wire, frozen=True, kw_only=True):
     """The CLI is gone. The sandbox is of no more use."""
 
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
     text: str = ""
     stderr: list[str] = []
 
@@ -322,6 +358,9 @@ SandboxEvent = (
     | ConversationReset
     | MirrorFailed
     | SystemNoted
+    | ToolForbidden
+    | PromptBlocked
+    | PromptAnnotated
     | PermissionRequested
     | PermissionWithdrawn
     | QuestionAsked

@@ -96,7 +96,7 @@ class Translation:
         if origin is list:
             item = self.type_of(arguments[0])
             return f"({item})[]" if " | " in item else f"{item}[]"
-        if origin is dict and arguments[0] is str:
+        if origin is dict and self.type_of(arguments[0]) == "string":
             return f"Record<string, {self.type_of(arguments[1])}>"
         raise UntranslatableError(f"There is no TypeScript form for {hint!r}.")
 

@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from orchestrator.protocol.agent import CA_BUNDLE, LOOPBACK_PORT
 from orchestrator.sandboxes.slots import Slot
+from orchestrator.sandboxes.uid_shift import UidShift
 from orchestrator.sessions.profiles import Profile, Resources
 
 MIB = 1 << 20
@@ -37,6 +39,17 @@ ENVIRONMENT = (
     "DISABLE_TELEMETRY=1",
     "DISABLE_ERROR_REPORTING=1",
 )
+_LENT_PROXY = f"http://127.0.0.1:{LOOPBACK_PORT}"
+EGRESS_ENVIRONMENT = (
+    *(f"{name}={_LENT_PROXY}" for name in ("HTTP_PROXY", "HTTPS_PROXY")),
+    *(f"{name}={_LENT_PROXY}" for name in ("http_proxy", "https_proxy")),
+    *(f"{name}=localhost,127.0.0.1,::1,gateway.internal" for name in ("NO_PROXY", "no_proxy")),
+    *(f"{name}={CA_BUNDLE}" for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE")),
+    *(f"{name}={CA_BUNDLE}" for name in ("GIT_SSL_CAINFO", "PIP_CERT", "NODE_EXTRA_CA_CERTS")),
+    f"npm_config_cafile={CA_BUNDLE}",
+)
+"""Where the profile allows hosts: how git, pip, npm, curl and their like find the proxy, and whom
+they trust. The CLI's own traffic goes to its socket, past the proxy."""
 COMMAND = ("/opt/casemate/bin/python3", "-I", "-m", "shim")  # -I: /workspace shadows nothing
 MASKED = (
     *("/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore"),
@@ -44,9 +57,15 @@ MASKED = (
     *("/proc/sched_debug", "/proc/scsi", "/proc/config.gz", "/proc/cmdline", "/proc/modules"),
     *("/sys/firmware", "/sys/devices/virtual/powercap", "/sys/class/dmi"),
 )
+ULIMITS = ("nofile", "core", "fsize", "memlock", "msgqueue", "sigpending")
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+NO_TERMINALS = {"/dev/pts": "ro,nosuid,nodev,noexec,size=4096,nr_inodes=1,mode=0555"}
+"""An empty folder where pseudo-terminals are made: the kernel has three thousand for all containers
+together, and one sandbox could hold them all. gVisor has its own."""
 RUNSC_PIDS = 1024
 """gVisor's own threads count too, and where they run out the whole sandbox dies."""
+ADDED_TO = ("HostConfig", "Env", "Labels")
+"""Of a body: what the image may add to, and the host's part. Everything else is as asked for."""
 _SECRET = re.compile(r"sk-ant-|SECRET|PASSWORD|TOKEN=|ghp_|AKIA")
 _SIZE = re.compile(r"\bsize=(\d+)\b")
 
@@ -63,6 +82,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
     runtime: Literal["runc", "runsc"]
     cpus: float
+    shift: UidShift = UidShift()
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +113,7 @@ def container_body(
         "AttachStderr": False,
         "OpenStdin": False,
         "Tty": False,
-        "Env": list(ENVIRONMENT),
+        "Env": list(_environment(profile)),
         "Healthcheck": {"Test": ["NONE"]},
         "Labels": _labels(profile, slot=slot, image=image, owner=owner),
         "NetworkDisabled": False,
@@ -102,9 +122,13 @@ def container_body(
         "HostConfig": {
             **_isolation(host, seccomp=seccomp),
             **_limits(profile.resources, host=host),
-            **_files(profile.resources, slot=slot),
+            **_files(profile.resources, slot=slot, host=host),
         },
     }
+
+
+def _environment(profile: Profile) -> tuple[str, ...]:
+    return ENVIRONMENT + (EGRESS_ENVIRONMENT if profile.egress.allow else ())
 
 
 def _labels(profile: Profile, *, slot: Slot, image: Image, owner: Owner) -> dict[str, str]:
@@ -175,7 +199,7 @@ def _ulimit(name: str, value: int) -> dict[str, Any]:
     return {"Name": name, "Soft": value, "Hard": value}
 
 
-def _files(limits: Resources, *, slot: Slot) -> dict[str, Any]:
+def _files(limits: Resources, *, slot: Slot, host: Host) -> dict[str, Any]:
     own = f"mode=0700,uid={slot.uid},gid={slot.gid}"
     return {
         "ReadonlyRootfs": True,
@@ -184,6 +208,7 @@ def _files(limits: Resources, *, slot: Slot) -> dict[str, Any]:
             "/tmp": _tmpfs(limits.tmp, "mode=1777", inodes=20_000),  # noqa: S108 - in the sandbox
             "/home/agent": _tmpfs(limits.home, own, inodes=20_000),
             "/workspace": _tmpfs(limits.workspace, own, inodes=100_000),
+            **(NO_TERMINALS if host.runtime == "runc" else {}),
         },
         "MaskedPaths": list(MASKED),
         "ReadonlyPaths": list(READ_ONLY),
@@ -199,14 +224,18 @@ def violations(inspected: dict[str, Any], *, asked: dict[str, Any]) -> list[str]
 
     First what was asked for and is not so, then what no container of ours may ever be.
     """
-    host, config = inspected["HostConfig"], inspected["Config"]
-    return [
+    host, config = inspected.get("HostConfig") or {}, inspected.get("Config") or {}
+    own = {name: value for name, value in asked.items() if name not in ADDED_TO}
+    found = [
+        *_unlike(config, own),
         *_unlike(host, asked["HostConfig"]),
+        *_unasked(host, asked["HostConfig"]),
         *_wrong_identity(inspected, config, asked),
         *_wrong_isolation(host),
         *_wrong_limits(host),
         *_wrong_mounts(inspected, host, asked),
     ]
+    return list(dict.fromkeys(found))
 
 
 def _unlike(host: dict[str, Any], asked: dict[str, Any]) -> list[str]:
@@ -218,6 +247,15 @@ def _unlike(host: dict[str, Any], asked: dict[str, Any]) -> list[str]:
         if real != value and (real or value):
             found.append(f"{name} is not as asked")
     return found
+
+
+def _unasked(host: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Whatever else is set, in fields of later engines too, is more than a sandbox may have."""
+    return [
+        f"no {name}"
+        for name, value in host.items()
+        if name not in asked and value and value not in ([0, 0], "default")
+    ]
 
 
 def _failed(checks: dict[str, bool]) -> list[str]:
@@ -232,13 +270,16 @@ def _wrong_identity(
     labels = config.get("Labels") or {}
     return _failed(
         {
-            "image by id": bool(re.fullmatch(r"sha256:[0-9a-f]{64}", inspected["Image"])),
-            "image as asked": inspected["Image"] == asked["Image"],
+            "image by id": bool(re.fullmatch(r"sha256:[0-9a-f]{64}", inspected.get("Image") or "")),
+            "image as asked": inspected.get("Image") == asked["Image"],
             "user": user is not None and config["User"] == asked["User"],
-            "command": config.get("Cmd") == asked["Cmd"] and not config.get("Entrypoint"),
             "environment": environment >= set(asked["Env"]),
             "no secret in the environment": not any(map(_SECRET.search, environment)),
             "labels": labels.items() >= asked["Labels"].items(),
+            "no volumes and ports of the image": not config.get("Volumes")
+            and not config.get("ExposedPorts"),
+            "no network": set((inspected.get("NetworkSettings") or {}).get("Networks") or ())
+            <= {"none"},
         }
     )
 
@@ -247,7 +288,7 @@ def _wrong_isolation(host: dict[str, Any]) -> list[str]:
     options = host.get("SecurityOpt") or []
     outside = (
         *("Devices", "DeviceRequests", "DeviceCgroupRules", "GroupAdd", "VolumesFrom", "Links"),
-        *("ExtraHosts", "Sysctls", "CgroupParent", "PortBindings", "PublishAllPorts"),
+        *("ExtraHosts", "Sysctls", "CgroupParent", "PortBindings", "PublishAllPorts", "Mounts"),
         *("Privileged", "CapAdd", "PidMode", "UTSMode"),
     )
     return _failed(
@@ -257,6 +298,7 @@ def _wrong_isolation(host: dict[str, Any]) -> list[str]:
             "capabilities": host.get("CapDrop") == ["ALL"],
             "no-new-privileges": "no-new-privileges:true" in options,
             "confined": not any("unconfined" in o or "disable" in o[:40] for o in options),
+            "no other security options": len(options) <= 2,  # noqa: PLR2004 - those two
             "system call filter": host.get("Runtime") == "runsc"
             or any(option.startswith("seccomp={") for option in options),
             "ipc": host.get("IpcMode") == "private",
@@ -268,9 +310,13 @@ def _wrong_isolation(host: dict[str, Any]) -> list[str]:
 
 def _wrong_limits(host: dict[str, Any]) -> list[str]:
     memory = host.get("Memory") or 0
-    tmpfs = [_SIZE.search(options) for options in (host.get("Tmpfs") or {}).values()]
+    tmpfs = [
+        _SIZE.search(options or "")
+        for place, options in (host.get("Tmpfs") or {}).items()
+        if options != NO_TERMINALS.get(place)
+    ]
     filled = sum(int(size[1]) for size in tmpfs if size) + (host.get("ShmSize") or 0)
-    names = {limit["Name"] for limit in host.get("Ulimits") or []}
+    names = {limit.get("Name") for limit in host.get("Ulimits") or []}
     log = host.get("LogConfig") or {}
     return _failed(
         {
@@ -281,8 +327,12 @@ def _wrong_limits(host: dict[str, Any]) -> list[str]:
             "pids": 0 < (host.get("PidsLimit") or 0) <= RUNSC_PIDS,
             "out-of-memory killer": not host.get("OomKillDisable"),
             "out-of-memory score": (host.get("OomScoreAdj") or 0) > 0,
-            "ulimits": names >= {"nofile", "core", "fsize"},
-            "log size": log.get("Type") in ("local", "none"),
+            "ulimits": names >= set(ULIMITS),
+            "log size": log.get("Type") == "none"
+            or (
+                log.get("Type") == "local"
+                and {"max-size", "max-file"} <= set(log.get("Config") or ())
+            ),
         }
     )
 
@@ -292,20 +342,22 @@ def _wrong_mounts(
 ) -> list[str]:
     mounts = inspected.get("Mounts") or []
     masked, read_only = host.get("MaskedPaths") or [], host.get("ReadonlyPaths") or []
-    tmpfs = (host.get("Tmpfs") or {}).values()
+    tmpfs = [options or "" for options in (host.get("Tmpfs") or {}).values()]
     return _failed(
         {
             "root file system": host.get("ReadonlyRootfs") is True,
-            "no Mounts": not host.get("Mounts"),
             "one bind": host.get("Binds") == asked["HostConfig"]["Binds"],
             "only the slot is mounted": all(
-                mount["Destination"] == SLOT_MOUNT and not mount["RW"] for mount in mounts
+                mount.get("Destination") == SLOT_MOUNT and not mount.get("RW", True)
+                for mount in mounts
             ),
             "mounts are private": all(
                 mount.get("Propagation") in ("rprivate", "private", "") for mount in mounts
             ),
-            "tmpfs options": all("nosuid" in o and "nodev" in o for o in tmpfs),
-            "masked paths": {"/proc/kcore", "/proc/keys", "/sys/firmware"} <= set(masked),
-            "read-only paths": {"/proc/sys", "/proc/sysrq-trigger"} <= set(read_only),
+            "tmpfs options": all(
+                {"nosuid", "nodev"} <= set(o.split(",")) and "nr_inodes=" in o for o in tmpfs
+            ),
+            "masked paths": set(MASKED) <= set(masked),
+            "read-only paths": set(READ_ONLY) <= set(read_only),
         }
     )

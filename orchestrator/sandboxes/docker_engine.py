@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -28,24 +28,22 @@ from orchestrator.sandboxes.errors import (
     ImageMissing,
     SpecViolated,
 )
+from orchestrator.sandboxes.known_holes import holes_of_engine
+from orchestrator.sandboxes.ports import ContainerExit
 from orchestrator.sandboxes.settings import EngineSettings
+from orchestrator.sandboxes.uid_shift import uid_shift
 
 NOT_CONNECTED = 900
 """aiodocker's status for a daemon that is not there."""
 OVER = ("exited", "dead", "removing")
 LOG_LINES = 40
 LONGEST_LINE = 500
+FREEZE_TRIES = 5
+FREEZE_REST = 0.1
+"""Seconds after the first try that failed, more after each further one."""
 
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
-
-
-class ContainerExit(msgspec.Struct, frozen=True, kw_only=True):
-    """How a container stands. `exit_code` is None while it is not over, and when it is gone."""
-
-    over: bool
-    exit_code: int | None = None
-    oom_killed: bool = False
 
 
 class OwnContainer(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +84,10 @@ class DockerEngine:
             raise EngineUnreachable("No Docker engine was found on this machine.") from error
         try:
             info = await self._call(self._client.system.info())
-            self._host = spec.Host(runtime=self._runtime(info), cpus=float(info["NCPU"]))
+            self._host = spec.Host(
+                runtime=self._runtime(info), cpus=float(info["NCPU"]), shift=uid_shift(info)
+            )
+            await self._warn_of_holes(info)
         except BaseException:
             await self._docker.close()
             raise
@@ -103,6 +104,17 @@ class DockerEngine:
         await self._tasks.close()
         if self._docker is not None:
             await self._docker.close()
+
+    async def _warn_of_holes(self, info: Any) -> None:
+        """Once, at the start. Distributions mend parts without raising their number: no refusal."""
+        plugins = bool((info.get("Plugins") or {}).get("Authorization"))
+        found = holes_of_engine(await self._call(self._client.version()), plugins=plugins)
+        if found:
+            _log.warning(
+                "engine.holes_known",
+                holes=[f"{hole.part}: {hole.id}" for hole in found],
+                advice="`casemate doctor` tells what each needs, and what to change.",
+            )
 
     @property
     def _client(self) -> aiodocker.Docker:
@@ -149,6 +161,43 @@ class DockerEngine:
 
     async def start(self, container_id: str) -> None:
         await self._call(self._client.containers.container(container_id).start())
+
+    async def freeze(self, container_id: str) -> None:
+        """Stop all its processes. Idempotent. Raises EngineFailure.
+
+        Tried again: with cgroup v1 a container that starts processes on a busy machine can slip
+        away from the kernel's freezer.
+        """
+        container = self._client.containers.container(container_id)
+        for tried in range(1, FREEZE_TRIES + 1):
+            try:
+                await self._until_so(container.pause, container, paused=True)
+            except EngineRefused:
+                if tried == FREEZE_TRIES:
+                    raise
+                await asyncio.sleep(FREEZE_REST * tried)
+            else:
+                return
+
+    async def thaw(self, container_id: str) -> None:
+        """Let them go on. Idempotent. Raises EngineFailure."""
+        container = self._client.containers.container(container_id)
+        await self._until_so(container.unpause, container, paused=False)
+
+    async def _until_so(
+        self,
+        change: Callable[[], Awaitable[None]],
+        container: aiodocker.containers.DockerContainer,
+        *,
+        paused: bool,
+    ) -> None:
+        """Engines answer differently where there is nothing to do: what counts is how it is."""
+        try:
+            await self._call(change())
+        except EngineRefused:
+            state = (await self._call(container.show()))["State"]
+            if not state["Running"] or state["Paused"] is not paused:
+                raise
 
     async def remove(self, container_id: str) -> None:
         """Kill and remove, by id or name; idempotent. Raises EngineFailure when it may be left."""

@@ -1,29 +1,29 @@
-"""One sandbox, from its start to its end: container, slot, link and gateway door together.
+"""One sandbox, from its start to its end: what the broker keeps, link and gateway door together.
 
 For: noticing that any of them is gone, saying why, and taking the others away with it. Not for:
 making or claiming one (`launcher`, `pool`).
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
-from typing import Protocol
 
 import structlog
 
+from orchestrator.protocol.broker import sandbox_of
 from orchestrator.protocol.chat import Ending
 from orchestrator.protocol.commands import SandboxCommand
-from orchestrator.protocol.ids import SandboxId, SessionId
+from orchestrator.protocol.ids import SessionId, SlotId
 from orchestrator.protocol.sandbox_events import AgentDied
 from orchestrator.sandboxes.background import BackgroundTasks
-from orchestrator.sandboxes.docker_engine import ContainerExit
-from orchestrator.sandboxes.errors import EngineFailure, SandboxFailure
+from orchestrator.sandboxes.errors import SandboxFailure
 from orchestrator.sandboxes.exit_reasons import Evidence, ending
-from orchestrator.sandboxes.ports import GatewayDoor, PoolObserver
+from orchestrator.sandboxes.link_workspace import LinkWorkspace
+from orchestrator.sandboxes.ports import Broker, ContainerExit, GatewayDoor, PoolObserver
 from orchestrator.sandboxes.settings import PoolSettings
 from orchestrator.sandboxes.shim_link import ShimLink
 from orchestrator.sandboxes.sizing import backoff
-from orchestrator.sandboxes.slots import Slot, Slots
 from orchestrator.sessions.ports import ReceivedEvent
 from orchestrator.sessions.profiles import Profile
 
@@ -31,16 +31,10 @@ LAST_WORDS_LIMIT = 1.0
 """Seconds for what a dead sandbox had still sent."""
 EXIT_LIMIT = 0.5
 """Seconds for Docker to see the death of a container whose link broke."""
+EXIT_ANSWER_LIMIT = 3.0
+"""Seconds to ask how a container ended: a person waits for the reason."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Containers(Protocol):
-    """What of the engine a sandbox needs."""
-
-    async def died(self, container_id: str) -> None: ...
-    async def exit_of(self, container_id: str) -> ContainerExit: ...
-    async def remove(self, container_id: str) -> None: ...
 
 
 class DockerSandbox:
@@ -48,26 +42,23 @@ class DockerSandbox:
 
     def __init__(
         self,
-        sandbox_id: SandboxId,
+        slot: SlotId,
         *,
         profile: Profile,
         version: str,
-        slot: Slot,
         link: ShimLink,
-        slots: Slots,
-        containers: Containers,
+        broker: Broker,
         door: GatewayDoor,
         observer: PoolObserver,
         settings: PoolSettings,
     ) -> None:
-        self.id = sandbox_id
+        self.id = sandbox_of(slot)
         self.profile = profile
         self.version = version
         self.link = link
+        self.workspace = LinkWorkspace(link.transfers)
         self.slot = slot
-        self._slots = slots
-        self._containers = containers
-        self._container: str | None = None
+        self._broker = broker
         self._door = door
         self._observer = observer
         self._settings = settings
@@ -76,7 +67,7 @@ class DockerSandbox:
         self._ended = asyncio.Event()
         self._gone = asyncio.Event()
         self._destruction: asyncio.Task[None] | None = None
-        self._log = _log.bind(sandbox=sandbox_id, profile=profile.name)
+        self._log = _log.bind(sandbox=self.id, profile=profile.name)
 
     @property
     def memory_limit(self) -> int:
@@ -94,17 +85,13 @@ class DockerSandbox:
     def alive(self) -> bool:
         return self._ending is None and self._destruction is None and self.link.alive
 
-    def contain(self, container_id: str) -> None:
-        """This is its container; if it dies, so does the sandbox."""
-        self._container = container_id
-
     def run(self) -> None:
         """It is ready: from now on its death is noticed."""
         self._tasks.start(self._watch(), name=f"sandbox-{self.id}")
 
     def assign(self, session: SessionId) -> None:
         """Nothing is written to disk here: this is the way of every claim."""
-        self._door.admit(self.slot.id, session_id=session, models=self.profile.models)
+        self._door.admit(self.slot, session_id=session, profile=self.profile)
         self.link.claim()
         self._log = self._log.bind(session=session)
 
@@ -138,8 +125,7 @@ class DockerSandbox:
 
     async def _watch(self) -> None:
         """Wait for whatever ends it first, say what it was, and take the rest away."""
-        assert self._container is not None
-        died = asyncio.create_task(self._containers.died(self._container), name="container-died")
+        died = asyncio.create_task(self._broker.died(self.slot), name="container-died")
         over = asyncio.create_task(self.link.over(), name="link-over")
         try:
             await asyncio.wait((died, over), return_when=asyncio.FIRST_COMPLETED)
@@ -149,11 +135,11 @@ class DockerSandbox:
         if self.link.violation is None:
             await self.link.drained(limit=LAST_WORDS_LIMIT)
         if self._ending is None:
-            self._end(ending(await self._evidence(self._container)))
+            self._end(ending(await self._evidence()))
         self._begin_destruction()
 
-    async def _evidence(self, container_id: str) -> Evidence:
-        state = await self._exit(container_id)
+    async def _evidence(self) -> Evidence:
+        state = await self._exit()
         memory = self.link.memory
         return Evidence(
             violation=self.link.violation,
@@ -162,20 +148,22 @@ class DockerSandbox:
             oom_killed=state.oom_killed,
             exited=state.over,
             exit_code=state.exit_code,
+            broker_lost=state.broker_lost,
         )
 
-    async def _exit(self, container_id: str) -> ContainerExit:
+    async def _exit(self) -> ContainerExit:
         """How the container ended, if it did: an agent may be dead while its container lives."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(EXIT_LIMIT):
-                await self._containers.died(container_id)
-        except TimeoutError:
-            pass
+                await self._broker.died(self.slot)
         try:
-            return await self._containers.exit_of(container_id)
-        except EngineFailure as error:
+            async with asyncio.timeout(EXIT_ANSWER_LIMIT):
+                return await self._broker.exit_of(self.slot)
+        except SandboxFailure as error:
             self._log.warning("sandbox.exit_unknown", reason=error.sentence)
-            return ContainerExit(over=False)
+        except TimeoutError:
+            self._log.warning("sandbox.exit_unknown", limit=EXIT_ANSWER_LIMIT)
+        return ContainerExit(over=False)
 
     def _end(self, why: Ending) -> None:
         self._ending = why
@@ -192,7 +180,7 @@ class DockerSandbox:
     async def _destroy(self) -> None:
         """Tries until it is gone: what is left behind would cost memory and hide a sandbox."""
         began, failures = time.monotonic(), 0
-        closing = (self.link.close(), self._door.close(self.slot.id))
+        closing = (self.link.close(), self._door.close(self.slot))
         removed, *closed = await asyncio.gather(self._remove(), *closing, return_exceptions=True)
         for error in closed:
             if isinstance(error, BaseException):
@@ -210,9 +198,7 @@ class DockerSandbox:
 
     async def _remove(self) -> bool:
         try:
-            if self._container is not None:
-                await self._containers.remove(self._container)
-            self._slots.remove(self.slot.id)
+            await self._broker.destroy(self.slot)
         except SandboxFailure as error:
             self._log.warning("sandbox.destroy_failed", reason=error.sentence)
             return False

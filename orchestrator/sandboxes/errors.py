@@ -8,7 +8,12 @@ SandboxFailure              sentence: for the operator's log and the admin page
 │   ├── ImageMissing
 │   ├── ContainerMissing
 │   └── SpecViolated        the container is not what was asked for; violations tells how
+├── BrokerFailure
+│   ├── BrokerUnreachable   no broker answers, or it went away
+│   ├── BrokerTooSlow       it does not answer within the limit
+│   └── BrokerRefused       it does not do such a thing; tag
 ├── SlotFailure             a slot directory cannot be made or used
+│   └── SlotsTaken          another process holds them
 ├── StartFailed             a sandbox did not become ready; tag, and output: its last lines
 └── LinkViolated            a sandbox broke the link's protocol; tag
 
@@ -58,7 +63,29 @@ class SpecViolated(EngineFailure):
         self.violations = violations
 
 
+class BrokerFailure(SandboxFailure):
+    """The broker did not do what it was asked for."""
+
+
+class BrokerUnreachable(BrokerFailure):
+    pass
+
+
+class BrokerTooSlow(BrokerFailure):
+    pass
+
+
+class BrokerRefused(BrokerFailure):
+    def __init__(self, sentence: str, *, tag: str) -> None:
+        super().__init__(sentence)
+        self.tag = tag
+
+
 class SlotFailure(SandboxFailure):
+    pass
+
+
+class SlotsTaken(SlotFailure):
     pass
 
 

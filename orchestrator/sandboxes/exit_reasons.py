@@ -30,10 +30,13 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Docker's flag; it stays false while the main process lives."""
     exited: bool = False
     exit_code: int | None = None
+    broker_lost: bool = False
+    """What kept its container is gone, or was started anew and removed it."""
 
 
 def ending(evidence: Evidence) -> Ending:
-    """One tag of: destroyed, link_*, out_of_memory, agent_died, killed, exited, link_lost."""
+    """One tag of: destroyed, link_*, out_of_memory, agent_died, broker_lost, killed,
+    exited, link_lost."""
     if evidence.destroyed:
         return Ending(tag="destroyed", sentence="The sandbox was given up.")
     if evidence.violation is not None:
@@ -45,8 +48,8 @@ def ending(evidence: Evidence) -> Ending:
         )
     if evidence.agent_died is not None:
         return _agent_died(evidence.agent_died)
-    if evidence.exited:
-        return _exited(evidence.exit_code)
+    if evidence.broker_lost or evidence.exited:
+        return _exited(evidence)
     return Ending(tag="link_lost", sentence="The sandbox no longer answers.")
 
 
@@ -66,7 +69,13 @@ def _agent_died(event: AgentDied) -> Ending:
     return Ending(tag="agent_died", sentence=f"Claude's process in the sandbox ended{said}.")
 
 
-def _exited(code: int | None) -> Ending:
+def _exited(evidence: Evidence) -> Ending:
+    code = evidence.exit_code
+    if evidence.broker_lost:
+        return Ending(
+            tag="broker_lost",
+            sentence="What runs the sandboxes was stopped or restarted, and this one with it.",
+        )
     if code == KILLED:
         return Ending(tag="killed", sentence="The sandbox was killed from outside.")
     told = "" if code is None else f" with code {code}"

@@ -1,4 +1,5 @@
-"""Makes sandboxes: slot, link, gateway door, container, in that order; ready when the shim says so.
+"""Makes sandboxes: the broker starts one, link and door serve its sockets; ready when its shim says
+so.
 
 What fails on the way is taken apart again, and why is told with the container's last lines.
 """
@@ -6,78 +7,66 @@ What fails on the way is taken apart again, and why is told with the container's
 import asyncio
 import secrets
 import time
-from typing import Any, Protocol
 
 import structlog
 
-from orchestrator.protocol.ids import SandboxId
+from orchestrator.protocol.ids import SlotId
 from orchestrator.protocol.link import Hello
-from orchestrator.sandboxes.container_spec import (
-    Host,
-    Image,
-    Owner,
-    container_body,
-    seccomp_profile,
-)
-from orchestrator.sandboxes.docker_engine import OwnContainer
-from orchestrator.sandboxes.docker_sandbox import Containers, DockerSandbox
-from orchestrator.sandboxes.errors import EngineFailure, StartFailed
-from orchestrator.sandboxes.ports import GatewayDoor, PoolObserver
+from orchestrator.sandboxes.docker_sandbox import DockerSandbox
+from orchestrator.sandboxes.errors import SandboxFailure, StartFailed
+from orchestrator.sandboxes.ports import Broker, BrokeredBuild, GatewayDoor, PoolObserver
+from orchestrator.sandboxes.profile_digest import digest_of
 from orchestrator.sandboxes.settings import SandboxSettings
 from orchestrator.sandboxes.shim_link import ShimLink
-from orchestrator.sandboxes.slots import Slots
+from orchestrator.sandboxes.slot_sockets import SlotSockets
 from orchestrator.sessions.profiles import Profile
 
 LONGEST_VERSION = 80
 LONGEST_FAILURE = 500
+OUTPUT_LIMIT = 5.0
+"""Seconds to ask for a container's last lines."""
 
 _log = structlog.get_logger(__name__)
 
 
-class Engine(Containers, Protocol):
-    """What of the engine the launcher needs; `DockerEngine` is the real one."""
-
-    @property
-    def owner(self) -> Owner: ...
-    @property
-    def host(self) -> Host: ...
-    async def image(self, reference: str) -> Image: ...
-    async def create(self, body: dict[str, Any], *, name: str) -> str: ...
-    async def start(self, container_id: str) -> None: ...
-    async def output(self, container_id: str) -> list[str]: ...
-    async def own(self) -> list[OwnContainer]: ...
-    async def uids_in_use(self) -> frozenset[int]: ...
-
-
 class DockerLauncher:
-    """The `Launcher` of a pool on Docker."""
+    """The `Launcher` of a pool on Docker. It never speaks with Docker itself."""
 
     def __init__(
         self,
         *,
-        engine: Engine,
-        slots: Slots,
+        broker: Broker,
         door: GatewayDoor,
         observer: PoolObserver,
         settings: SandboxSettings,
     ) -> None:
-        self._engine = engine
-        self._slots = slots
+        self._broker = broker
         self._door = door
         self._observer = observer
         self._settings = settings
-        self._seccomp = seccomp_profile()
 
     async def version(self, profile: Profile) -> str:
-        return (await self._engine.image(profile.image)).id
+        return (await self._build(profile)).image
+
+    async def _build(self, profile: Profile) -> BrokeredBuild:
+        """Raises SandboxFailure, also where the broker knows the profile otherwise: then what is
+        allowed here and what is made there would not fit."""
+        build = await self._broker.build(profile.name)
+        if build.profile != digest_of(profile):
+            raise StartFailed(
+                f"The broker knows the profile {profile.name!r} otherwise. Restart it and Casemate "
+                "with the same profiles.",
+                tag="profile_differs",
+            )
+        return build
 
     async def launch(self, profile: Profile) -> DockerSandbox:
         """Raises SandboxFailure; then nothing of it is left."""
         began = time.monotonic()
-        image = await self._engine.image(profile.image)
-        sandbox = self._make(profile, image, avoid=await self._engine.uids_in_use())
+        build = await self._build(profile)
+        sandbox = self._make(profile, build)
         try:
-            hello = await self._start(sandbox, image)
+            hello = await self._start(sandbox, build)
         except BaseException:
             await sandbox.destroy()
             raise
@@ -93,59 +82,48 @@ class DockerLauncher:
         )
         return sandbox
 
-    def _make(self, profile: Profile, image: Image, *, avoid: frozenset[int]) -> DockerSandbox:
-        slot = self._slots.create(profile.agent, avoid=avoid)
+    def _make(self, profile: Profile, build: BrokeredBuild) -> DockerSandbox:
         return DockerSandbox(
-            SandboxId(f"sb-{secrets.token_hex(8)}"),
+            SlotId(secrets.token_hex(16)),
             profile=profile,
-            version=image.id,
-            slot=slot,
-            link=ShimLink(slot.link_socket, settings=self._settings.link),
-            slots=self._slots,
-            containers=self._engine,
+            version=build.image,
+            link=ShimLink(settings=self._settings.link),
+            broker=self._broker,
             door=self._door,
             observer=self._observer,
             settings=self._settings.pool,
         )
 
-    async def _start(self, sandbox: DockerSandbox, image: Image) -> Hello:
-        container: str | None = None
+    async def _start(self, sandbox: DockerSandbox, build: BrokeredBuild) -> Hello:
         try:
             async with asyncio.timeout(self._settings.pool.start_limit):
-                container = await self._create(sandbox, image)
-                await self._engine.start(container)
-                return await self._until_ready(sandbox, container, image)
+                started = await self._broker.create(sandbox.profile.name, sandbox.slot)
+                await self._serve(sandbox, started.sockets)
+                if started.image != build.image:
+                    sentence = "The image was built anew in this moment."
+                    raise StartFailed(sentence, tag="version_mismatch")
+                return await self._until_ready(sandbox, build)
         except TimeoutError as error:
             sentence = "The sandbox did not become ready in time."
-            output = await self._output(container)
+            output = await self._output(sandbox)
             raise StartFailed(sentence, tag="never_ready", output=output) from error
 
-    async def _create(self, sandbox: DockerSandbox, image: Image) -> str:
+    async def _serve(self, sandbox: DockerSandbox, sockets: SlotSockets) -> None:
         try:
-            await sandbox.link.open()
-            await self._door.open(sandbox.slot.id, sandbox.slot.gateway_socket)
+            await sandbox.link.open(sockets.link)
+            await self._door.open(sandbox.slot, model=sockets.model, egress=sockets.egress)
         except OSError as error:
+            sockets.close()
             sentence = f"The slot's sockets could not be opened: {error.strerror}."
             raise StartFailed(sentence, tag="slot_failed") from error
-        body = container_body(
-            sandbox.profile,
-            slot=sandbox.slot,
-            image=image,
-            host=self._engine.host,
-            owner=self._engine.owner,
-            seccomp=self._seccomp,
-        )
-        container = await self._engine.create(body, name=f"casemate-{sandbox.id}")
-        sandbox.contain(container)
-        return container
 
-    async def _until_ready(self, sandbox: DockerSandbox, container: str, image: Image) -> Hello:
+    async def _until_ready(self, sandbox: DockerSandbox, build: BrokeredBuild) -> Hello:
         waits = [
             asyncio.create_task(wait, name=name)
             for name, wait in (
                 ("link-greeted", sandbox.link.greeted()),
                 ("link-over", sandbox.link.over()),
-                ("container-died", self._engine.died(container)),
+                ("container-died", self._broker.died(sandbox.slot)),
             )
         ]
         try:
@@ -154,38 +132,28 @@ class DockerLauncher:
         finally:
             for wait in waits:
                 wait.cancel()
-        problem = _problem(hello, sandbox.link, image)
+        problem = _problem(hello, sandbox.link, build)
         if problem is not None:
-            problem.output = await self._output(container)
+            problem.output = await self._output(sandbox)
             raise problem
         assert isinstance(hello, Hello)
         return hello
 
-    async def _output(self, container: str | None) -> list[str]:
-        if container is None:
-            return []
+    async def _output(self, sandbox: DockerSandbox) -> list[str]:
         try:
-            return await self._engine.output(container)
-        except EngineFailure as error:
+            async with asyncio.timeout(OUTPUT_LIMIT):
+                return await self._broker.output(sandbox.slot)
+        except SandboxFailure as error:
             return [f"(no output: {error.sentence})"]
+        except TimeoutError:
+            return ["(no output in time)"]
 
     async def sweep(self, *, everything: bool = False) -> int:
         """Remove what earlier runs left; with `everything` also what is left of this one."""
-        epoch = self._engine.owner.epoch
-        leftovers = [
-            container.id
-            for container in await self._engine.own()
-            if everything or container.epoch != epoch
-        ]
-        results = await asyncio.gather(*map(self._engine.remove, leftovers), return_exceptions=True)
-        failed = [result for result in results if isinstance(result, BaseException)]
-        slots = self._slots.sweep()
-        if leftovers or slots:
-            _log.info("leftovers.swept", containers=len(leftovers), failed=len(failed), slots=slots)
-        return len(leftovers) - len(failed)
+        return await self._broker.sweep(everything=everything)
 
 
-def _problem(hello: Hello | None, link: ShimLink, image: Image) -> StartFailed | None:
+def _problem(hello: Hello | None, link: ShimLink, build: BrokeredBuild) -> StartFailed | None:
     """Why a sandbox that said this, or nothing, is of no use."""
     if link.violation is not None:
         return StartFailed(link.violation.sentence, tag=link.violation.tag)
@@ -194,8 +162,8 @@ def _problem(hello: Hello | None, link: ShimLink, image: Image) -> StartFailed |
     if hello.failure is not None:
         sentence = f"The agent could not be connected: {hello.failure[:LONGEST_FAILURE]}"
         return StartFailed(sentence, tag="agent_failed")
-    if hello.version != image.version:
+    if hello.version != build.version:
         version = hello.version[:LONGEST_VERSION]
-        sentence = f"The shim is of version {version}, its image of {image.version}."
+        sentence = f"The shim is of version {version}, its image of {build.version}."
         return StartFailed(sentence, tag="version_mismatch")
     return None

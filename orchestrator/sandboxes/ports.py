@@ -1,20 +1,76 @@
 """What sandboxes need from their neighbours and from each other, as small Protocols."""
 
-from pathlib import Path
+import socket
 from typing import Protocol
 
+import msgspec
+
 from orchestrator.protocol.ids import ProfileName, SessionId, SlotId
+from orchestrator.sandboxes.slot_sockets import SlotSockets
 from orchestrator.sessions.ports import Sandbox
 from orchestrator.sessions.profiles import Profile
 
 
 class GatewayDoor(Protocol):
-    """A slot's way to the model: listens from the start, lets nothing through until `admit`."""
+    """A slot's way out: to the model, and to what its profile allows beside it. Listens from the
+    start, lets nothing through until `admit`."""
 
-    async def open(self, slot_id: SlotId, socket_path: Path) -> None: ...
-    def admit(self, slot_id: SlotId, *, session_id: SessionId, models: tuple[str, ...]) -> None: ...
+    async def open(
+        self, slot_id: SlotId, *, model: socket.socket, egress: socket.socket | None
+    ) -> None:
+        """Serve these listening sockets, and own them from now on. Raises OSError."""
+
+    def admit(self, slot_id: SlotId, *, session_id: SessionId, profile: Profile) -> None: ...
     async def close(self, slot_id: SlotId) -> None:
         """Idempotent, also for a slot that was never opened."""
+
+
+class ContainerExit(msgspec.Struct, frozen=True, kw_only=True):
+    """How a container stands. `exit_code` is None while it is not over, and when it is gone."""
+
+    over: bool
+    exit_code: int | None = None
+    oom_killed: bool = False
+    broker_lost: bool = False
+    """What kept it is gone, and so nobody knows more."""
+
+
+class BrokeredBuild(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sandbox of a profile would be made of now. `profile` is the digest of the profile as
+    the broker knows it."""
+
+    image: str
+    version: str
+    profile: str
+
+
+class BrokeredStart(msgspec.Struct, frozen=True, kw_only=True):
+    """A sandbox that was started. The receiver owns the sockets."""
+
+    image: str
+    version: str
+    sockets: SlotSockets
+
+
+class Broker(Protocol):
+    """Makes and removes sandboxes, by the names of profiles and slots alone. Every call has a limit
+    and raises SandboxFailure."""
+
+    async def build(self, profile: ProfileName) -> BrokeredBuild: ...
+    async def create(self, profile: ProfileName, slot: SlotId) -> BrokeredStart:
+        """Until `destroy` the slot is remembered; also where this failed."""
+
+    async def destroy(self, slot: SlotId) -> None:
+        """Idempotent, also for a slot that was never made."""
+
+    async def freeze(self, slot: SlotId) -> None: ...
+    async def thaw(self, slot: SlotId) -> None: ...
+    async def died(self, slot: SlotId) -> None:
+        """Returns when the sandbox no longer runs, for whatever reason."""
+
+    async def exit_of(self, slot: SlotId) -> ContainerExit: ...
+    async def output(self, slot: SlotId) -> list[str]: ...
+    async def sweep(self, *, everything: bool = False) -> int: ...
 
 
 class PoolObserver(Protocol):

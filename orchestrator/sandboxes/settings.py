@@ -6,6 +6,10 @@ from typing import Literal
 import msgspec
 
 MIB = 1 << 20
+LEAST_UID = 10_000
+LAST_UID = (1 << 31) - 1
+"""Docker takes no greater one."""
+NOBODY = 65_534
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +41,48 @@ class SlotSettings(msgspec.Struct, frozen=True, kw_only=True):
     uids: int = 20_000
     """How many. Each sandbox has one of its own, so that no kernel limit per user is shared."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for uids that people, services or the kernel have other uses for."""
+        last = self.first_uid + self.uids - 1
+        if self.first_uid < LEAST_UID:
+            raise ValueError(f"first_uid: below {LEAST_UID} are people and services.")
+        if self.uids < 1 or last > LAST_UID:
+            raise ValueError(f"uids: there must be one at least, and none above {LAST_UID}.")
+        if self.first_uid <= NOBODY <= last:
+            raise ValueError(f"first_uid, uids: {NOBODY} is nobody's, which others use too.")
+
+
+class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The broker: the process that alone talks to Docker, and how the control plane reaches it."""
+
+    socket: Path | None = None
+    """Where a broker of its own listens (`casemate broker`), and where `casemate serve` then finds
+    it. None: `serve` starts a broker beside it, which ends with it."""
+    client_uid: int | None = None
+    """The user id that a control plane runs with. Beside it only root and the broker's own user
+    may call."""
+    grace: float = 5.0
+    """Seconds after its control plane is gone, until what a broker made for it is destroyed."""
+    requests: int = 32
+    """Requests that are worked on at once; while there are as many, no more are read."""
+    hello_limit: float = 5.0
+    """Seconds from a connection to its first message."""
+    connect_limit: float = 30.0
+    """Seconds that a starting control plane waits for its broker, and a starting broker for
+    the slots of one that is still ending."""
+    call_limit: float = 100.0
+    """Seconds for one request. A new sandbox takes five calls to Docker, each with a limit."""
+    ping_interval: float = 10.0
+    """Seconds between looks whether the broker still answers."""
+    ping_limit: float = 20.0
+    """Seconds for that answer; then the connection is made anew, and a broker of our own, too."""
+    backoff_first: float = 0.2
+    """Seconds until the broker is tried again after it went away; doubled with each failure."""
+    backoff_most: float = 10.0
+    """Seconds at which doubling ends."""
+    close_limit: float = 30.0
+    """Seconds for a broker that ends to remove every sandbox."""
+
 
 class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How much a sandbox may say. A shim at work stays far below each of these."""
@@ -60,7 +106,23 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     flood_limit: float = 20.0
     """Seconds of being slowed without a break, after which a sandbox is cut off."""
     connections: int = 4
-    """Open sockets per slot. Anything in the sandbox can dial, and each costs a descriptor here."""
+    """Open sockets per slot, transfers aside. Anything in the sandbox can dial, and each costs a
+    descriptor here."""
+    dials_per_second: float = 10.0
+    """Connections that are accepted per slot, on average. A shim dials once, and once for each
+    transfer; a loop that dials and hangs up would cost a processor here."""
+    dials_at_once: int = 30
+    """The same in one burst."""
+    transfers: int = 4
+    """Transfers of files at once per slot, each with a connection of its own."""
+    transfer_dial_limit: float = 10.0
+    """Seconds for the shim to dial after a transfer was ordered; then its id is void."""
+    transfer_patience: float = 30.0
+    """Seconds over which a transfer has to move at least `transfer_progress`, else it is cut."""
+    transfer_progress: int = 64 * 1024
+    """Bytes within `transfer_patience`: about 2 KiB a second, slower than any usable network."""
+    transfer_limit: float = 1800.0
+    """Seconds for one transfer, however much it moves."""
     outbox_commands: int = 500
     """Commands that the shim has not acknowledged; with more it is taken for hung."""
     outbox_bytes: int = 32 * MIB
@@ -106,5 +168,6 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     engine: EngineSettings = EngineSettings()
     slots: SlotSettings = SlotSettings()
+    broker: BrokerSettings = BrokerSettings()
     link: LinkSettings = LinkSettings()
     pool: PoolSettings = PoolSettings()

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import socket
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
@@ -23,11 +24,15 @@ import msgspec
 
 from orchestrator.protocol.agent import AgentSetup
 from orchestrator.protocol.ids import SlotId
-from orchestrator.sandboxes.errors import SlotFailure
+from orchestrator.sandboxes.errors import SlotFailure, SlotsTaken
 from orchestrator.sandboxes.settings import SlotSettings
+from orchestrator.sandboxes.slot_sockets import SlotSockets, listen
+from orchestrator.sandboxes.uid_shift import UidShift
 
-LINK_SOCKET, GATEWAY_SOCKET, AGENT_FILE = "link.sock", "gw.sock", "agent.json"
+LINK_SOCKET, MODEL_SOCKET, EGRESS_SOCKET = "link.sock", "gw.sock", "egress.sock"
+AGENT_FILE = "agent.json"
 LONGEST_SOCKET_PATH = 107
+NO_SHIFT = UidShift()
 _NAME = re.compile(r"[0-9a-f]{32}")
 
 
@@ -42,8 +47,24 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
         return self.path / LINK_SOCKET
 
     @property
-    def gateway_socket(self) -> Path:
-        return self.path / GATEWAY_SOCKET
+    def model_socket(self) -> Path:
+        return self.path / MODEL_SOCKET
+
+    @property
+    def egress_socket(self) -> Path:
+        return self.path / EGRESS_SOCKET
+
+    def listen(self, *, egress: bool) -> SlotSockets:
+        """The sockets on which its sandbox is heard. Raises OSError, leaving none open."""
+        opened: list[socket.socket] = []
+        try:
+            opened += [listen(self.link_socket), listen(self.model_socket)]
+            opened += [listen(self.egress_socket)] if egress else []
+        except OSError:
+            for listening in opened:
+                listening.close()
+            raise
+        return SlotSockets(link=opened[0], model=opened[1], egress=opened[2] if egress else None)
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +114,7 @@ class Slots:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._release()
-            raise SlotFailure(f"Another Casemate is running with {root}.") from error
+            raise SlotsTaken(f"Another Casemate is running with {root}.") from error
         except OSError as error:
             self._release()
             raise SlotFailure(f"{root} cannot be used for slots: {error.strerror}.") from error
@@ -119,22 +140,36 @@ class Slots:
             os.close(self._lock)
             self._lock = None
 
-    def create(self, setup: AgentSetup, *, avoid: Collection[int] = ()) -> Slot:
-        """A new slot with `agent.json` in it. `avoid` are uids that other sandboxes run with.
+    def create(
+        self,
+        slot_id: SlotId,
+        setup: AgentSetup,
+        *,
+        avoid: Collection[int] = (),
+        shift: UidShift = NO_SHIFT,
+    ) -> Slot:
+        """A new slot with `agent.json` in it. `avoid` are uids that other sandboxes run with;
+        `shift` leads from those to the host's.
 
         Raises SlotFailure, leaving nothing behind.
         """
-        slot_id = SlotId(secrets.token_hex(16))
         path = self._settings.root / slot_id
+        if not _NAME.fullmatch(slot_id) or slot_id in self._uids or os.path.lexists(path):
+            raise SlotFailure("That is no name for a new slot.")
         uid = self._choose_uid(avoid)
         gid = uid if self._operator.is_root else self._operator.gid
+        if shift != NO_SHIFT and not self._operator.is_root:
+            raise SlotFailure(
+                "The Docker engine maps user ids (userns-remap), and only root can give slots to "
+                "them: run Casemate as root, or use an engine that does not."
+            )
         slot = Slot(id=slot_id, path=path, uid=uid, gid=gid)
         self._uids[slot_id] = uid
         try:
             path.mkdir(mode=0o700)
             self._write(path / AGENT_FILE, msgspec.json.encode(setup))
             if self._operator.is_root:
-                os.chown(path, uid, gid)
+                os.chown(path, uid + shift.uid, gid + shift.gid)
         except OSError as error:
             self.remove(slot_id)
             raise SlotFailure(f"A slot could not be made: {error.strerror}.") from error

@@ -1,65 +1,25 @@
-"""`casemate up` from the first look to the last container: prepare, let the admin in, serve."""
+"""`casemate up`: prepare everything, then become `casemate serve`."""
 
-import asyncio
 import os
-import signal
-from collections.abc import Callable
+import sys
 
-import uvloop
-
-from orchestrator.app import open_accounts, serve
 from orchestrator.settings import Settings
 from orchestrator.setup import address, preparation
 from orchestrator.setup.checkout import Checkout
-from orchestrator.setup.demo_model import with_model
-from orchestrator.setup.first_admin import sign_in_link
 from orchestrator.setup.preparation import Part
-from orchestrator.setup.privileges import for_operator
 from orchestrator.setup.progress import Progress
 
 NEEDED: tuple[Part, ...] = ("engine", "image", "page")
-
-Say = Callable[[str], None]
-
-
-def up(settings: Settings, *, checkout: Checkout, progress: Progress, say: Say) -> None:
-    """Everything, then serve until Ctrl-C or SIGTERM. Raises SetupFailed."""
-    address.require_free(settings.server.host, settings.server.port)
-    preparation.prepare(NEEDED, settings=settings, checkout=checkout, progress=progress)
-    run(settings, demo=True, progress=progress, say=say)
+SERVE = ("-m", "orchestrator", "serve", "--demo")
 
 
-def run(settings: Settings, *, demo: bool, progress: Progress, say: Say) -> None:
-    """Serve until Ctrl-C or SIGTERM; both end it in good order and return.
+def up(settings: Settings, *, checkout: Checkout, progress: Progress) -> None:
+    """Everything, then serve until Ctrl-C or SIGTERM. Does not return. Raises SetupFailed.
 
-    `demo`: without a key for the model API, answer from the scripted model. Raises SetupFailed.
+    This program makes room for the one that serves: what prepared the machine speaks with Docker,
+    and what the network reaches shall not be able to.
     """
     address.require_free(settings.server.host, settings.server.port)
-    settings, weaker = for_operator(settings, uid=os.geteuid(), environment=os.environ)
-    if weaker:
-        progress.note(weaker)
-    # A terminal that is closed ends it in good order too (`nohup` says otherwise beforehand).
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, demo=demo, progress=progress, say=say))
-    progress.note("Stopped.")
-
-
-async def _serve(settings: Settings, *, demo: bool, progress: Progress, say: Say) -> None:
-    async with open_accounts(settings) as accounts:
-        link = await sign_in_link(accounts, url=settings.server.url)
-    async with with_model(settings, demo=demo, progress=progress) as (complete, scripted):
-        await serve(
-            complete,
-            scripted=scripted,
-            on_ready=lambda url: _tell_ready(url, link=link, say=say),
-        )
-
-
-def _tell_ready(url: str, *, link: str | None, say: Say) -> None:
-    say(f"Casemate is ready: {url}")
-    if link:
-        say(f"Sign in once with this link: {link}")
-        say("Choose a password there; until then each start gives a fresh link.")
-    say("Ctrl-C stops it.")
+    preparation.prepare(NEEDED, settings=settings, checkout=checkout, progress=progress)
+    sys.stdout.flush()
+    os.execv(sys.executable, (sys.executable, *SERVE))  # noqa: S606 - ourselves, without a shell

@@ -15,7 +15,7 @@ from orchestrator.gateway.gateway import Gateway
 from orchestrator.gateway.settings import GatewaySettings
 from orchestrator.protocol.agent import AgentSetup
 from orchestrator.protocol.ids import ProfileName
-from orchestrator.sandboxes.opening import docker_pool
+from orchestrator.sandboxes.opening import sandbox_pool
 from orchestrator.sandboxes.settings import (
     EngineSettings,
     LinkSettings,
@@ -25,6 +25,7 @@ from orchestrator.sandboxes.settings import (
 )
 from orchestrator.sessions.errors import UnknownProfile
 from orchestrator.sessions.profiles import Profile
+from orchestrator.testing.local_broker import local_broker
 from orchestrator.testing.scripted_model import ScriptedModel
 
 KEY = "sk-ant-the-real-key-of-this-test"
@@ -126,10 +127,13 @@ async def pools(world):
     opened = []
 
     async def make(**settings):
-        gateway = world.gateway()
-        pool = docker_pool(world.settings(**settings), catalogue=world.catalogue, door=gateway)
-        opened.extend((gateway, pool))
+        gateway, chosen = world.gateway(), world.settings(**settings)
+        brokered = local_broker(chosen, world.catalogue)
+        opened.extend((gateway, brokered))
         await gateway.__aenter__()
+        broker = await brokered.__aenter__()
+        pool = sandbox_pool(chosen, broker=broker, catalogue=world.catalogue, door=gateway)
+        opened.append(pool)
         return await pool.__aenter__()
 
     yield make

@@ -8,6 +8,7 @@ from orchestrator.protocol.ids import SlotId
 from orchestrator.sandboxes.container_spec import container_body, seccomp_profile
 from orchestrator.sandboxes.docker_engine import DockerEngine
 from orchestrator.sandboxes.errors import (
+    ContainerMissing,
     EngineFailure,
     EngineRefused,
     EngineTooSlow,
@@ -92,6 +93,20 @@ async def test_what_docker_refuses(engine, body):
     body["HostConfig"]["Runtime"] = "none-such"
     with pytest.raises(EngineRefused, match="none-such"):
         await engine.create(body, name=f"casemate-{secrets.token_hex(8)}")
+
+
+async def test_frozen_and_thawed(engine, running, docker):
+    """A container is frozen and thawed, twice as once, and a frozen one can be removed."""
+    container = docker.containers.container(running)
+    for verb, paused in ((engine.freeze, True), (engine.thaw, False), (engine.freeze, True)):
+        await verb(running)
+        await verb(running)
+        assert (await container.show())["State"]["Paused"] is paused
+    assert not (await engine.exit_of(running)).over
+    await engine.remove(running)
+    assert (await engine.exit_of(running)).over
+    with pytest.raises(ContainerMissing):
+        await engine.freeze(running)
 
 
 async def test_uids_in_use(engine, running):

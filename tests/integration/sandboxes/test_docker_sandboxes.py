@@ -3,7 +3,6 @@ import os
 import signal
 import sys
 import time
-from functools import partial
 
 import msgspec
 import pytest
@@ -11,7 +10,8 @@ import pytest
 from orchestrator.protocol.sandbox_events import AgentDied, ToolFinished, TurnEnded
 from orchestrator.sandboxes.container_spec import violations
 from orchestrator.sandboxes.errors import SlotFailure
-from orchestrator.sandboxes.opening import docker_pool
+from orchestrator.sandboxes.settings import BrokerSettings
+from orchestrator.testing.local_broker import local_broker
 from orchestrator.testing.sandbox_contract import Listener, claim, claimed, start_turn
 
 KEY = "sk-ant-the-real-key-of-this-test"
@@ -42,7 +42,7 @@ async def test_destroyed_within_two_seconds(pool, world, until):
         await sandbox.destroy()
         assert time.monotonic() - began < 2
         assert not [c for c in await world.containers() if sandbox.id in c["Name"]]
-        assert not sandbox.slot.path.exists()
+        assert not (world.slots / sandbox.slot).exists()
 
 
 async def test_twenty_at_once(pools, world, until):
@@ -168,7 +168,7 @@ async def test_what_bash_finds_around_it(pool, world):
     async with claimed(pool) as (sandbox, listener):
         await start_turn(sandbox, f"!bash {script}")
         said = str((await listener.first(ToolFinished)).content)
-        assert str(sandbox.slot.uid) in said
+        assert str((world.slots / sandbox.slot).stat().st_uid) in said
         for expected in (
             "CapEff: 0000000000000000",
             "CapBnd: 0000000000000000",
@@ -204,13 +204,14 @@ async def test_out_of_memory_in_bash_is_survived_or_told(pool, world):
 OTHER_RUN = """
 import asyncio, sys
 import msgspec
-from orchestrator.sandboxes.opening import docker_pool
+from orchestrator.sandboxes.opening import sandbox_pool
 from orchestrator.sandboxes.settings import SandboxSettings
 from orchestrator.sessions.profiles import Profile
+from orchestrator.testing.local_broker import local_broker
 
 class Door:
-    async def open(self, slot_id, socket_path): ...
-    def admit(self, slot_id, *, session_id, models): ...
+    async def open(self, slot_id, *, model, egress): ...
+    def admit(self, slot_id, *, session_id, profile): ...
     async def close(self, slot_id): ...
 
 class Catalogue:
@@ -220,7 +221,10 @@ class Catalogue:
 
 async def run():
     settings = msgspec.json.decode(sys.argv[1], type=SandboxSettings, dec_hook=lambda t, v: t(v))
-    async with docker_pool(settings, catalogue=Catalogue(), door=Door()) as pool:
+    async with (
+        local_broker(settings, Catalogue()) as broker,
+        sandbox_pool(settings, broker=broker, catalogue=Catalogue(), door=Door()) as pool,
+    ):
         while not pool.pools()[0].ready:
             await asyncio.sleep(0.05)
         print("READY", flush=True)
@@ -239,17 +243,17 @@ async def test_the_next_run_sweeps(world):
         msgspec.json.encode(world.catalogue.known),
         stdout=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60), world.gateway() as gateway:
+    impatient = msgspec.structs.replace(world.settings(), broker=BrokerSettings(connect_limit=0.2))
+    async with asyncio.timeout(60):
         while b"READY" not in await other.stdout.readline():
             pass
-        run = partial(docker_pool, catalogue=world.catalogue, door=gateway)
         with pytest.raises(SlotFailure, match="Another Casemate"):
-            await run(world.settings()).__aenter__()
+            await local_broker(impatient, world.catalogue).__aenter__()
         other.kill()
         await other.wait()
         assert await world.containers()
         assert world.slot_directories()
-        async with run(world.settings(minimum=0)):
+        async with local_broker(world.settings(), world.catalogue):
             assert await world.containers() == []
             assert world.slot_directories() == []
 

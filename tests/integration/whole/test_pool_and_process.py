@@ -1,9 +1,11 @@
 """The pool under twenty sessions, and the process at its end: nothing lost, nothing left."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,10 +159,9 @@ async def test_sigterm_ends_it_in_good_order(
         assert casemate.slot_directories() == []
 
 
-async def test_what_a_killed_one_left_is_swept_by_the_next(
-    sandbox_image: BuiltImage, model: ScriptedModel
-) -> None:
-    """After SIGKILL the next start removes its containers and slots, and its session says so."""
+async def test_a_killed_one_leaves_nothing(sandbox_image: BuiltImage, model: ScriptedModel) -> None:
+    """After SIGKILL the broker it started removes everything and ends; at the next start the
+    session says what became of it, and its events are still there."""
     assert sandbox_image
     with running_casemate(environment(model), users={"ada": PASSWORD}) as casemate:
         async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
@@ -168,14 +169,66 @@ async def test_what_a_killed_one_left_is_swept_by_the_next(
             async with ada.chat(view["id"]) as chat:
                 await chat.send(Prompt(client_id=ClientId("first"), text="!say 3 words"))
                 await chat.next(TurnEnded)
+        broker = casemate.broker_pid
         casemate.stop(with_signal=signal.SIGKILL)
-        left = set(casemate.containers())
-        assert left
+        await until_gone(casemate)
+        await until_ended(broker)
         casemate.start()
-        assert left.isdisjoint(casemate.containers())
         async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
             _, again, _ = await ada.request("GET", f"/api/v1/sessions/{view['id']}")
             assert again["state"] == "failed"
             assert again["ending"]["sentence"]
             _, page, _ = await ada.request("GET", f"/api/v1/sessions/{view['id']}/events")
             assert "turn_ended" in str(page)
+
+
+async def until_ended(pid: int, *, limit: float = 20) -> None:
+    async with asyncio.timeout(limit):
+        while Path(f"/proc/{pid}").exists():
+            await asyncio.sleep(0.05)
+
+
+async def test_what_both_left_is_swept_by_the_next(
+    sandbox_image: BuiltImage, model: ScriptedModel
+) -> None:
+    """When control plane and broker are killed together, the next start removes what they left."""
+    assert sandbox_image
+    with running_casemate(environment(model), users={"ada": PASSWORD}) as casemate:
+        async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
+            await ada.create()
+        broker = casemate.broker_pid
+        os.kill(casemate.pid, signal.SIGSTOP)  # so that it cannot start another one
+        os.kill(broker, signal.SIGKILL)
+        casemate.stop(with_signal=signal.SIGKILL)
+        left = set(casemate.containers())
+        assert left
+        assert casemate.slot_directories()
+        casemate.start()
+        assert left.isdisjoint(casemate.containers())
+
+
+async def test_a_broker_that_is_killed(sandbox_image: BuiltImage, model: ScriptedModel) -> None:
+    """The broker is killed in a turn: the person reads what happened, health says so, and soon a
+    new broker has new sandboxes ready, with nothing left of the old ones."""
+    assert sandbox_image
+    people = {"ada": PASSWORD, "admin": PASSWORD}
+    with running_casemate(environment(model), users=people) as casemate:
+        async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
+            view = await ada.create()
+            async with ada.chat(view["id"]) as chat:
+                await chat.prompt("!slow 60")
+                await chat.next(TurnStarted)
+                before, broker = set(casemate.containers()), casemate.broker_pid
+                os.kill(broker, signal.SIGKILL)
+                _, lost = await chat.next(SandboxLost, limit=60)
+                assert lost.tag == "broker_lost", lost
+                await chat.until(lambda c: c.view and c.view.state == "failed")
+            await until_ready(casemate, 1)
+            assert casemate.broker_pid != broker
+            assert before.isdisjoint(casemate.containers())
+            second = await ada.create()
+            async with ada.chat(second["id"]) as chat:
+                assert (await chat.turn("!say 3 words", limit=60)).outcome == "completed"
+        assert casemate.stop() == 0
+        assert casemate.containers() == []
+        assert casemate.slot_directories() == []

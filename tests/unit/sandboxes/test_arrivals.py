@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.protocol.link import MAX_EVENT_BYTES, Numbered
-from orchestrator.sandboxes.arrivals import Arrival, Arrivals, Pace
+from orchestrator.sandboxes.arrivals import Arrival, Arrivals, DialPace, Pace
 from orchestrator.sandboxes.errors import LinkViolated
 from orchestrator.sandboxes.inbox import Inbox
 from orchestrator.sandboxes.settings import LinkSettings
@@ -125,3 +125,10 @@ async def test_batches_are_bounded():
     assert sum(sizes) == 3000
     assert max(sizes) <= 500
     assert inbox.size == 0
+
+
+def test_dialling_has_a_pace():
+    """Some connections at once, then so many a second; who was quiet has the burst again."""
+    pace = DialPace(LinkSettings(dials_at_once=3, dials_per_second=10))
+    assert [round(pace.next(now=0.0), 3) for _ in range(5)] == [0, 0, 0, 0.1, 0.2]
+    assert pace.next(now=60.0) == 0

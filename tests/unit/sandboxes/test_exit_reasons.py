@@ -21,6 +21,8 @@ FLOOD = LinkViolated("It flooded.", tag="link_flooded")
         (Evidence(exited=True, exit_code=137), "killed"),
         (Evidence(exited=True, exit_code=3), "exited"),
         (Evidence(exited=True), "exited"),
+        (Evidence(broker_lost=True, exited=True), "broker_lost"),
+        (Evidence(broker_lost=True, agent_died=AgentDied(text="no")), "agent_died"),
         (Evidence(), "link_lost"),
     ],
 )

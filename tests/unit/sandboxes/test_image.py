@@ -52,10 +52,13 @@ def test_a_changed_source_is_another_version(tmp_path: Path):
 
 
 def test_only_what_the_shim_needs_is_in_the_image():
-    """Of the control plane's code, the protocol alone is copied."""
+    """Of the control plane's code, the protocol and what plugins build on are copied, no more."""
     names = [name for name in image_files() if name.startswith("code/orchestrator/")]
     assert "code/orchestrator/protocol/link.py" in names
-    assert {n for n in names if "/protocol/" not in n} == {"code/orchestrator/__init__.py"}
+    assert "code/orchestrator/plugin_api/policies.py" in names
+    parts = ("/protocol/", "/plugin_api/")
+    others = {name for name in names if not any(part in name for part in parts)}
+    assert others == {"code/orchestrator/__init__.py"}
 
 
 def test_the_context_is_the_same_every_time(certificate: Path):

@@ -1,101 +1,55 @@
 import asyncio
-import contextlib
 import json
+from pathlib import Path
 
+import msgspec
 import pytest
 from websockets.asyncio.client import unix_connect
 
 from orchestrator.protocol.commands import StartTurn
-from orchestrator.sandboxes.container_spec import SLOT, Host, Image, Owner
-from orchestrator.sandboxes.docker_engine import ContainerExit, OwnContainer
-from orchestrator.sandboxes.errors import EngineRefused, EngineUnreachable, StartFailed
+from orchestrator.sandboxes.broker.client import BrokerClient
+from orchestrator.sandboxes.broker.keeper import SandboxKeeper
+from orchestrator.sandboxes.broker.process import BrokerHouse
+from orchestrator.sandboxes.container_spec import SLOT
+from orchestrator.sandboxes.docker_engine import OwnContainer
+from orchestrator.sandboxes.errors import (
+    BrokerUnreachable,
+    EngineUnreachable,
+    ImageMissing,
+    SpecViolated,
+    StartFailed,
+)
 from orchestrator.sandboxes.launcher import DockerLauncher
 from orchestrator.sandboxes.ports import NoObserver
 from orchestrator.sandboxes.settings import (
+    BrokerSettings,
     LinkSettings,
     PoolSettings,
     SandboxSettings,
     SlotSettings,
 )
 from orchestrator.sandboxes.slots import Slots
+from orchestrator.sessions.profiles import Egress, EgressRule
+from orchestrator.testing.local_broker import LocalBroker, paper_house
+from orchestrator.testing.paper_engine import PaperEngine
 
 HELLO = {"type": "hello", "protocol": 1, "version": "v1"}
 
 
-class PaperEngine:
-    """An engine whose containers are coroutines: `shim` is what each of them runs."""
-
-    def __init__(self):
-        self.owner = Owner(instance="test", epoch="now")
-        self.host = Host(runtime="runc", cpus=2)
-        self.containers, self.exits, self.deaths = {}, {}, {}
-        self.shim = obedient
-        self.refuse_removal = 0
-        self.fail_start = None
-        self.left = []
-        self._tasks = []
-
-    async def image(self, reference):
-        return Image(id="sha256:" + "a" * 64, version="v1")
-
-    async def create(self, body, *, name):
-        self.containers[name] = body
-        self.deaths[name] = asyncio.Event()
-        return name
-
-    async def start(self, container):
-        if self.fail_start:
-            raise self.fail_start
-        socket = self.containers[container]["HostConfig"]["Binds"][0].split(":")[0] + "/link.sock"
-        self._tasks.append(asyncio.create_task(self._run(container, socket)))
-
-    async def _run(self, container, socket):
-        with contextlib.suppress(ConnectionError, OSError):
-            code = await self.shim(socket)
-            self.die(container, code)
-
-    def die(self, container, code=137, *, oom=False):
-        self.exits[container] = ContainerExit(over=True, exit_code=code, oom_killed=oom)
-        self.deaths[container].set()
-
-    async def died(self, container):
-        await self.deaths[container].wait()
-
-    async def exit_of(self, container):
-        return self.exits.get(container, ContainerExit(over=False))
-
-    async def output(self, container):
-        return ["its last words"]
-
-    async def remove(self, container):
-        if self.refuse_removal:
-            self.refuse_removal -= 1
-            raise EngineRefused("Docker refused: busy", status=500)
-        self.containers.pop(container, None)
-        self.left = [own for own in self.left if own.id != container]
-        if container in self.deaths:
-            self.deaths[container].set()
-
-    async def own(self):
-        return self.left
-
-    async def uids_in_use(self):
-        return frozenset()
-
-
 class Door:
     def __init__(self):
-        self.open_slots, self.admitted = set(), {}
+        self.open_slots, self.admitted = {}, {}
         self.fail_close = False
 
-    async def open(self, slot_id, socket_path):
-        self.open_slots.add(slot_id)
+    async def open(self, slot_id, *, model, egress):
+        self.open_slots[slot_id] = (model, egress)
 
-    def admit(self, slot_id, *, session_id, models):
-        self.admitted[slot_id] = (session_id, models)
+    def admit(self, slot_id, *, session_id, profile):
+        self.admitted[slot_id] = (session_id, profile)
 
     async def close(self, slot_id):
-        self.open_slots.discard(slot_id)
+        for listening in filter(None, self.open_slots.pop(slot_id, ())):
+            listening.close()
         if self.fail_close:
             raise RuntimeError("the door is stuck")
 
@@ -144,10 +98,9 @@ async def stillborn(socket):
 
 @pytest.fixture
 async def engine():
-    engine = PaperEngine()
+    engine = PaperEngine(obedient)
     yield engine
-    for task in engine._tasks:
-        task.cancel()
+    await engine.close()
 
 
 @pytest.fixture
@@ -161,16 +114,28 @@ def root(short_directory):
 
 
 @pytest.fixture
-async def launcher(engine, door, root):
-    settings = SandboxSettings(
+def settings(root):
+    return SandboxSettings(
         slots=SlotSettings(root=root),
+        broker=BrokerSettings(backoff_first=0.01, connect_limit=2),
         link=LinkSettings(reconnect_limit=0.1),
         pool=PoolSettings(start_limit=1.0, destroy_limit=3.0),
     )
-    with Slots(settings.slots) as slots:
-        yield DockerLauncher(
-            engine=engine, slots=slots, door=door, observer=NoObserver(), settings=settings
-        )
+
+
+@pytest.fixture
+async def dial(settings, catalogue, engine):
+    """Leads to the broker."""
+    async with paper_house(settings, catalogue, engine=engine) as house:
+        dial = LocalBroker(house)
+        yield dial
+        await dial.end()
+
+
+@pytest.fixture
+async def launcher(dial, door, settings):
+    async with BrokerClient(dial, settings.broker) as broker:
+        yield DockerLauncher(broker=broker, door=door, observer=NoObserver(), settings=settings)
 
 
 @pytest.fixture
@@ -199,7 +164,7 @@ async def test_from_start_to_end(sandbox, engine, door, root):
     assert sandbox.alive
     assert door.admitted == {}
     sandbox.assign("s1")
-    assert door.admitted == {sandbox.slot.id: ("s1", ("claude-*",))}
+    assert door.admitted == {sandbox.slot: ("s1", sandbox.profile)}
     await sandbox.send(StartTurn(turn_id="t1", text="Hello"))
     async with asyncio.timeout(3):
         async for batch in sandbox.events():
@@ -213,7 +178,7 @@ async def test_from_start_to_end(sandbox, engine, door, root):
 async def test_labels(sandbox, engine):
     """A container's labels say whose it is."""
     (body,) = engine.containers.values()
-    assert body["Labels"][SLOT] == sandbox.slot.id
+    assert body["Labels"][SLOT] == sandbox.slot
     assert body["Labels"]["casemate.instance"] == "test"
 
 
@@ -239,6 +204,82 @@ async def test_what_does_not_become_ready(  # noqa: PLR0917 - fixtures and a cas
     assert not left()
 
 
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"missing_image": "casemate-sandbox:current"}, ImageMissing("The image casemate")),
+        ({"fail_create": SpecViolated(["PidsLimit is not as asked"])}, SpecViolated(["PidsLimit"])),
+        ({"fail_create": EngineUnreachable("The Docker engine cannot be reached.")}, None),
+    ],
+)
+async def test_the_engines_words(  # noqa: PLR0917 - fixtures and a case
+    launcher, engine, profile, left, fault, error
+):
+    """Why the engine failed arrives in the engine's own words, through the broker."""
+    for name, value in fault.items():
+        setattr(engine, name, value)
+    expected = error or fault["fail_create"]
+    with pytest.raises(type(expected)) as failed:
+        await launcher.launch(profile)
+    assert expected.sentence.rstrip(".") in failed.value.sentence
+    assert not left()
+
+
+async def test_egress(launcher, catalogue, engine, door, profile):
+    """Only where the profile allows hosts there is a third socket, and the agent is told of it."""
+    allowing = Egress(allow=(EgressRule(host="mirror.example.org"),))
+    wide = msgspec.structs.replace(profile, egress=allowing)
+    for known, expected in ((profile, False), (wide, True)):
+        catalogue.known[profile.name] = known
+        sandbox = await launcher.launch(known)
+        (body,) = engine.containers.values()
+        slot = Path(body["HostConfig"]["Binds"][0].split(":")[0])
+        assert (slot / "egress.sock").exists() == expected
+        assert json.loads((slot / "agent.json").read_bytes()).get("egress", False) == expected
+        assert (door.open_slots[sandbox.slot][1] is not None) == expected
+        await sandbox.destroy()
+
+
+async def test_profiles_that_differ(launcher, catalogue, profile, left):
+    """Where broker and control plane read different profiles no sandbox is made, and it is said."""
+    catalogue.known[profile.name] = msgspec.structs.replace(profile, image="another:one")
+    with pytest.raises(StartFailed, match="otherwise"):
+        await launcher.launch(profile)
+    with pytest.raises(StartFailed, match="same profiles"):
+        await launcher.version(profile)
+    assert not left()
+
+
+async def test_a_broker_that_is_replaced(dial, sandbox, settings, catalogue):
+    """When the broker is killed, and another one swept what it had made, a session is told that."""
+    await dial.end()
+    await dial.house.close()
+    successor = PaperEngine(obedient, epoch="after")
+    keeper = SandboxKeeper(
+        engine=successor, slots=Slots(settings.slots), catalogue=catalogue, most=9
+    )
+    dial.house = BrokerHouse(keeper, settings.broker)
+    async with asyncio.timeout(3):
+        assert await read_all(sandbox) == []
+        await sandbox.gone()
+    assert sandbox.ending.tag == "broker_lost"
+    assert "restarted" in sandbox.ending.sentence
+
+
+async def test_a_broker_that_is_away(launcher, dial, profile, sandbox, until):
+    """While there is no broker nothing is launched, and it is said why; what lives goes on."""
+    house, dial.house = dial.house, None
+    await dial.end()
+    await until(lambda: launcher._broker.problem is not None)
+    with pytest.raises(BrokerUnreachable, match="broker"):
+        await launcher.launch(profile)
+    assert sandbox.alive
+    dial.house = house
+    await until(lambda: launcher._broker.problem is None)
+    await (await launcher.launch(profile)).destroy()
+    assert sandbox.alive
+
+
 async def test_an_engine_that_fails(launcher, engine, door, root, profile):
     """When the engine fails in the middle of a launch nothing is left."""
     engine.fail_start = EngineUnreachable("gone")
@@ -250,7 +291,7 @@ async def test_an_engine_that_fails(launcher, engine, door, root, profile):
 async def test_a_socket_that_cannot_be_opened(launcher, door, profile, left, monkeypatch):
     """A door that cannot be opened is a failed start like any other."""
 
-    async def stuck(slot_id, path):
+    async def stuck(slot_id, *, model, egress):
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(door, "open", stuck)
@@ -263,7 +304,7 @@ async def test_a_cancelled_launch(launcher, engine, profile, left, until):
     """A launch that is cancelled leaves nothing."""
     engine.shim = silent
     launching = asyncio.create_task(launcher.launch(profile))
-    await until(lambda: engine._tasks)
+    await until(lambda: engine.started)
     launching.cancel()
     with pytest.raises(asyncio.CancelledError):
         await launching

@@ -14,6 +14,7 @@ from orchestrator.protocol.sandbox_events import AgentDied, TextWritten
 from orchestrator.protocol.wire import Unrecognised
 from orchestrator.sandboxes.settings import LinkSettings
 from orchestrator.sandboxes.shim_link import ShimLink
+from orchestrator.sandboxes.slot_sockets import listen
 
 HELLO = {"type": "hello", "protocol": 1, "version": "v"}
 
@@ -54,9 +55,10 @@ async def links(short_directory):
     made = []
 
     async def make(**settings):
-        link = ShimLink(short_directory / f"{len(made)}.sock", settings=LinkSettings(**settings))
+        link = ShimLink(settings=LinkSettings(**settings))
+        link.path = short_directory / f"{len(made)}.sock"
         made.append(link)
-        await link.open()
+        await link.open(listen(link.path))
         return link
 
     yield make
@@ -72,7 +74,7 @@ async def link(links):
 @contextlib.asynccontextmanager
 async def dialled(link, **options):
     async with unix_connect(
-        str(link._listener._path), max_size=None, close_timeout=0.2, **options
+        str(link.path), max_size=None, close_timeout=0.2, **options
     ) as connection:
         yield Shim(connection)
 
@@ -319,7 +321,7 @@ async def test_many_connections(links):
     link = await links(connections=4)
     async with dialled(link) as shim:
         await shim.greet()
-        opened = [await asyncio.open_unix_connection(str(link._listener._path)) for _ in range(50)]
+        opened = [await asyncio.open_unix_connection(str(link.path)) for _ in range(50)]
         await asyncio.sleep(0.1)
         assert len(link._listener._transports) <= 4
         assert link.alive
@@ -361,7 +363,7 @@ async def test_whoever_never_says_hello(links, until):
     async with dialled(link) as silent:
         with pytest.raises(ConnectionClosed):
             await silent.hear()
-    _, writer = await asyncio.open_unix_connection(str(link._listener._path))
+    _, writer = await asyncio.open_unix_connection(str(link.path))
     writer.write(b"GET / HTTP/1.1\r\n\r\n")
     await until(lambda: not link._listener._transports)
     async with dialled(link) as shim:

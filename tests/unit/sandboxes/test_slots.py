@@ -1,5 +1,6 @@
 import json
 import os
+import secrets
 import stat
 
 import pytest
@@ -23,23 +24,44 @@ def slots(settings):
         yield slots
 
 
+def new_id():
+    return secrets.token_hex(16)
+
+
 def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
 def test_a_slot(slots):
     """A slot is a directory for its sandbox alone, with the agent's setup in it."""
-    slot = slots.create(SETUP)
+    slot = slots.create(new_id(), SETUP)
     assert mode(slot.path) == 0o700
     assert (slot.path.stat().st_uid, slot.path.stat().st_gid) == (slot.uid, slot.gid)
     assert json.loads((slot.path / "agent.json").read_bytes()) == {"model": "m"}
-    assert len(slot.id) == 32
     assert slot.path.name == slot.id
+
+
+@pytest.mark.parametrize("name", ["../up", "", "x" * 32, "0" * 31, "0" * 32 + "\n", "/" + "0" * 31])
+def test_names(slots, settings, name):
+    """What is no name for a slot is never a path."""
+    with pytest.raises(SlotFailure, match="no name"):
+        slots.create(name, SETUP)
+    assert list(settings.root.iterdir()) == []
+
+
+def test_never_twice(slots):
+    """A slot that is there is not made again, and stays as it is."""
+    slot = slots.create(new_id(), SETUP)
+    (slot.path.parent / ("0" * 32)).mkdir()
+    for taken in (slot.id, "0" * 32):
+        with pytest.raises(SlotFailure, match="no name"):
+            slots.create(taken, SETUP)
+    assert (slot.path / "agent.json").exists()
 
 
 def test_removed(slots):
     """A removed slot is gone with all that was in it; removing it again is nothing."""
-    slot = slots.create(SETUP)
+    slot = slots.create(new_id(), SETUP)
     slot.link_socket.touch()
     slots.remove(slot.id)
     slots.remove(slot.id)
@@ -52,13 +74,13 @@ def test_uids(settings, monkeypatch):
     monkeypatch.setattr(os, "chown", lambda *_: None)  # so that it runs without root, too
     settings.root.mkdir()
     slots = Slots(settings, operator=Operator(uid=0, gid=0))
-    first = slots.create(SETUP, avoid={20_000})
-    second = slots.create(SETUP, avoid={20_000})
+    first = slots.create(new_id(), SETUP, avoid={20_000})
+    second = slots.create(new_id(), SETUP, avoid={20_000})
     assert {first.uid, second.uid} == {20_001, 20_002}
     with pytest.raises(SlotFailure, match="in use"):
-        slots.create(SETUP, avoid={20_000})
+        slots.create(new_id(), SETUP, avoid={20_000})
     slots.remove(first.id)
-    assert slots.create(SETUP, avoid={20_000}).uid == first.uid
+    assert slots.create(new_id(), SETUP, avoid={20_000}).uid == first.uid
 
 
 def test_without_root(settings):
@@ -73,10 +95,10 @@ def test_without_root(settings):
 def test_leftovers(settings):
     """What an earlier run left is swept; what is not a slot, and what is this run's, stays."""
     with Slots(settings) as earlier:
-        earlier.create(SETUP)
+        earlier.create(new_id(), SETUP)
     (settings.root / "notes").mkdir()
     with Slots(settings) as slots:
-        kept = slots.create(SETUP)
+        kept = slots.create(new_id(), SETUP)
         assert slots.sweep() == 1
         assert {entry.name for entry in settings.root.iterdir()} == {"notes", kept.id}
 
@@ -115,7 +137,7 @@ def test_a_full_disk(slots, settings, monkeypatch):
 
     monkeypatch.setattr(Slots, "_write", full)
     with pytest.raises(SlotFailure, match="No space left"):
-        slots.create(SETUP)
+        slots.create(new_id(), SETUP)
     assert list(settings.root.iterdir()) == []
 
 
