@@ -1,0 +1,1 @@
+"""The egress proxy: what a sandbox may reach beside the model, and nothing else."""
