@@ -42,6 +42,14 @@ def load_or_create(path: Path) -> SigningKeys:
     return derived(_read(path))
 
 
+def load_or_create_audit_key(path: Path) -> bytes:
+    """The key of the audit log's hashes, in a file of its own: to sign everybody out one deletes
+    the other one, and the log stays provable. Raises KeyFileUnsafe."""
+    if not path.exists():
+        _create(path)
+    return _labelled(_read(path), b"casemate audit log 1")
+
+
 def _create(path: Path) -> None:
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -70,10 +78,10 @@ def _read(path: Path) -> bytes:
         master = bytes.fromhex(text.decode().strip())
     except ValueError as error:
         raise KeyFileUnsafe(
-            f"The key file {path} is damaged: delete it; all sign in again."
+            f"The key file {path} is damaged: put it back, or delete it."
         ) from error
     if len(master) != KEY_BYTES:
-        raise KeyFileUnsafe(f"The key file {path} is damaged: delete it; all sign in again.")
+        raise KeyFileUnsafe(f"The key file {path} is damaged: put it back, or delete it.")
     return master
 
 

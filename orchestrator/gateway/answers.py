@@ -12,9 +12,10 @@ from aiohttp import web
 
 from orchestrator.gateway.failures import explain_error_event, explain_fault
 from orchestrator.gateway.headers import to_sandbox
-from orchestrator.gateway.metering import Meter
+from orchestrator.gateway.metering import Meter, total_tokens
 from orchestrator.gateway.notices import Notices
 from orchestrator.gateway.refusals import Refused, error_body
+from orchestrator.gateway.token_budget import Reservation
 from orchestrator.gateway.upstream import UpstreamFault
 
 
@@ -43,12 +44,14 @@ class Answer:
         response: aiohttp.ClientResponse,
         *,
         model: str | None,
+        reservation: Reservation | None,
         notices: Notices,
         write_timeout: float,
     ) -> None:
         self._request = request
         self._streams = response.content_type == "text/event-stream"
         self._meter = None if model is None else Meter(model=model, streams=self._streams)
+        self._reservation = reservation
         self._notices = notices
         self._write_timeout = write_timeout
         self._out = web.StreamResponse(
@@ -67,10 +70,15 @@ class Answer:
         except (ConnectionError, TimeoutError):
             self._hang_up()  # the sandbox did, or does not read any more
         finally:
-            metered = self._meter.finish() if self._meter else None
-            if metered is not None:
-                self._notices.metered(metered)
+            self._account()
         return self._out
+
+    def _account(self) -> None:
+        metered = self._meter.finish() if self._meter else None
+        if metered is not None:
+            self._notices.metered(metered)
+            if self._reservation is not None:
+                self._reservation.settle(total_tokens(metered.usage))
 
     async def _pass_pieces(self, pieces: AsyncIterator[bytes]) -> None:
         async for piece in pieces:

@@ -3,6 +3,7 @@
 From a status or a fault to a tag, a plain sentence, and what to do about it.
 """
 
+import re
 from typing import Literal
 
 from orchestrator.protocol.control_events import UpstreamFailed
@@ -74,6 +75,12 @@ _BY_FAULT: dict[Fault, tuple[str, str, str]] = {
     ),
 }
 
+_LONGEST_MESSAGE = 2_000
+_IDS = re.compile(
+    r"\b(?:req|org|wrkspc|acct|key)_[A-Za-z0-9]+|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b",
+    re.IGNORECASE,
+)
+
 _BY_ERROR_TYPE = {
     "authentication_error": 401,
     "billing_error": 402,
@@ -111,6 +118,21 @@ def explain_error_event(error_type: str) -> UpstreamFailed:
     failure = explain_status(_BY_ERROR_TYPE.get(error_type, 500))
     assert failure is not None
     return failure
+
+
+def explain_budget(limit: int) -> UpstreamFailed:
+    """The session's own limit, not the model API's; told in the same way."""
+    return UpstreamFailed(
+        tag="token_budget_used",
+        sentence=f"This session has used its budget of {limit:,} tokens.",
+        advice="Start a new session, or ask your admin for a profile with a larger budget.",
+        status=403,
+    )
+
+
+def without_account(message: str) -> str:
+    """An upstream's own words without ids of its requests, and of the organisation that pays."""
+    return _IDS.sub("…", message[:_LONGEST_MESSAGE])
 
 
 def status_of_fault(fault: Fault) -> int:

@@ -1,20 +1,23 @@
 """The gateway as the rest of Casemate sees it: slots that are opened, admitted and closed."""
 
 import asyncio
-from pathlib import Path
+import socket
 from types import TracebackType
 from typing import Self
 
 import structlog
 
 from orchestrator.gateway.credential import Credential
+from orchestrator.gateway.egress.proxy import EgressProxy
+from orchestrator.gateway.egress.settings import EgressSettings
 from orchestrator.gateway.limits import BodyBudget, SlotLimits
 from orchestrator.gateway.model_proxy import ModelProxy
 from orchestrator.gateway.notices import GatewayWatcher, Notices
 from orchestrator.gateway.settings import GatewaySettings
-from orchestrator.gateway.slot import Admission, Slot
+from orchestrator.gateway.slot import Slot
 from orchestrator.gateway.upstream import Upstream
 from orchestrator.protocol.ids import SessionId, SlotId
+from orchestrator.sessions.profiles import Profile
 
 _log = structlog.get_logger(__name__)
 
@@ -26,11 +29,17 @@ class Gateway:
     """
 
     def __init__(
-        self, settings: GatewaySettings, *, credential: Credential, watcher: GatewayWatcher
+        self,
+        settings: GatewaySettings,
+        *,
+        credential: Credential,
+        watcher: GatewayWatcher,
+        egress: EgressProxy | None = None,
     ) -> None:
         self._settings = settings
         self._watcher = watcher
         self._upstream = Upstream(settings)
+        self._egress = egress or EgressProxy(EgressSettings(), watcher=watcher)
         self._proxy = ModelProxy(settings, credential=credential, upstream=self._upstream)
         self._bodies = BodyBudget(settings.total_body_bytes)
         self._slots: dict[SlotId, Slot] = {}
@@ -48,19 +57,30 @@ class Gateway:
         await asyncio.gather(*(self.close(slot_id) for slot_id in list(self._slots)))
         await self._upstream.__aexit__(kind, error, trace)
 
-    async def open(self, slot_id: SlotId, socket_path: Path) -> None:
-        """Listen on the slot's socket and refuse everything. Raises OSError."""
+    async def open(
+        self, slot_id: SlotId, *, model: socket.socket, egress: socket.socket | None
+    ) -> None:
+        """Serve the slot's sockets, own them, and refuse everything. Raises OSError."""
         if slot_id in self._slots:
             raise RuntimeError("The slot is open already.")
-        slot = Slot(slot_id, limits=SlotLimits(self._settings, common=self._bodies))
-        await slot.listen(socket_path, lambda request: self._proxy.handle(slot, request))
+        limits = SlotLimits(self._settings, common=self._bodies)
+        slot = Slot(slot_id, limits=limits, settings=self._settings)
+        await slot.listen(model, lambda request: self._proxy.handle(slot, request))
         self._slots[slot_id] = slot
+        if egress is not None:
+            try:
+                await self._egress.open(slot_id, egress)
+            except BaseException:
+                await self.close(slot_id)
+                raise
 
-    def admit(self, slot_id: SlotId, *, session_id: SessionId, models: tuple[str, ...]) -> None:
-        """The slot was claimed: from now on its sandbox may use these models, on this session's
-        account. Raises KeyError for a slot that is not open, RuntimeError at the second time."""
+    def admit(self, slot_id: SlotId, *, session_id: SessionId, profile: Profile) -> None:
+        """The slot was claimed: from now on its sandbox may do what the profile says, on this
+        session's account. Raises KeyError for a slot that is not open, RuntimeError at the second
+        time."""
         notices = Notices(session_id, self._watcher, repeat_silence=self._settings.repeat_silence)
-        self._slots[slot_id].admit(Admission(session_id=session_id, models=models, notices=notices))
+        self._slots[slot_id].admit(session_id=session_id, profile=profile, notices=notices)
+        self._egress.admit(slot_id, session_id=session_id, profile=profile)
         _log.info("gateway_slot.admitted", slot_id=slot_id, session_id=session_id)
 
     async def close(self, slot_id: SlotId) -> None:
@@ -68,3 +88,4 @@ class Gateway:
         slot = self._slots.pop(slot_id, None)
         if slot is not None:
             await slot.close()
+        await self._egress.close(slot_id)

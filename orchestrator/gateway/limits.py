@@ -105,5 +105,4 @@ class SlotLimits:
     def __init__(self, settings: GatewaySettings, *, common: BodyBudget) -> None:
         self.rate = RequestRate(per_minute=settings.requests_per_minute, burst=settings.burst)
         self.concurrency = Concurrency(settings.max_concurrency)
-        self.max_connections = settings.max_connections
         self.bodies = BodyBudget(settings.slot_body_bytes, parent=common)

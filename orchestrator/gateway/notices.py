@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from orchestrator.protocol.control_events import UpstreamFailed, UsageMetered
-from orchestrator.protocol.ids import SessionId
+from orchestrator.protocol.control_events import EgressRefused, UpstreamFailed, UsageMetered
+from orchestrator.protocol.ids import ProfileName, SessionId
 
 
 class GatewayWatcher(Protocol):
@@ -13,6 +13,9 @@ class GatewayWatcher(Protocol):
 
     def metered(self, session_id: SessionId, event: UsageMetered) -> None: ...
     def upstream_failed(self, session_id: SessionId, event: UpstreamFailed) -> None: ...
+    def egress_refused(
+        self, session_id: SessionId, profile: ProfileName, event: EgressRefused
+    ) -> None: ...
 
 
 class Notices:

@@ -58,3 +58,21 @@ def too_slow() -> Refused:
 
 def too_many(sentence: str, *, retry_after: int) -> Refused:
     return Refused(429, "rate_limit_error", f"Casemate: {sentence}", retry_after=retry_after)
+
+
+def no_expectations() -> Refused:
+    return Refused(
+        417, "invalid_request_error", "Casemate: send the body at once, without `Expect`."
+    )
+
+
+def budget_used(limit: int) -> Refused:
+    """A status that the CLI does not try again after, unlike 401 and 429."""
+    return forbidden(f"this session has used its budget of {limit:,} tokens.")
+
+
+def budget_reserved() -> Refused:
+    return too_many(
+        "what is left of this session's token budget is reserved by requests under way.",
+        retry_after=5,
+    )

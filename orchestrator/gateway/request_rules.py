@@ -7,6 +7,7 @@ byte for byte.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,7 +43,14 @@ KNOWN_FIELDS = frozenset(
 """Others reach further than a plain answer: `mcp_servers`, `container`, `fallbacks` (other models),
 `speed` and `service_tier` (other prices), `user_profile_id`, ... A value of null or [] passes."""
 
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,199}")
+
 _PLAIN_TOOLS = (None, "custom", "tool_reference")
+_TOOL_CHOICES = ("auto", "any", "none", "tool")
+_LONGEST_USER_ID = 1000
+_JUDGED = frozenset(
+    {"type", "source", "content", "file_id", "tool", "tools", "url", "role", "name"}
+)
 _PLAIN_SOURCES = ("base64", "text", "content")
 
 
@@ -53,8 +61,15 @@ class BodyLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int
 
 
-def check_body(raw: bytes, limits: BodyLimits, *, answers: bool) -> str:
-    """The model that is asked for. Raises Refused.
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a body asks for, as far as it is counted."""
+
+    model: str
+    max_tokens: int = 0
+
+
+def check_body(raw: bytes, limits: BodyLimits, *, answers: bool) -> Asked:
+    """Raises Refused.
 
     `answers` tells a message from a token count, which needs no max_tokens.
     """
@@ -63,10 +78,12 @@ def check_body(raw: bytes, limits: BodyLimits, *, answers: bool) -> str:
     model = _check_model(body.get("model"), limits.models)
     if answers or "max_tokens" in body:
         _check_max_tokens(body.get("max_tokens"), limits.max_tokens)
+    _check_metadata(body.get("metadata"))
     _check_tools(body.get("tools"))
+    _check_tool_choice(body.get("tool_choice"))
     _check_messages(body.get("messages"))
     _check_blocks(body.get("system"))
-    return model
+    return Asked(model=model, max_tokens=body.get("max_tokens", 0))
 
 
 def parse_strictly(raw: bytes, *, max_bytes: int) -> dict[str, Any]:
@@ -113,7 +130,7 @@ def _check_fields(body: dict[str, Any]) -> None:
 def _check_model(model: Any, models: tuple[str, ...]) -> str:
     if not isinstance(model, str) or not model:
         raise invalid("`model` has to be the name of a model.")
-    if not model_allowed(model, models):
+    if not _MODEL_NAME.fullmatch(model) or not model_allowed(model, models):
         raise forbidden(f"this session may not use that model. It may use: {', '.join(models)}.")
     return model
 
@@ -121,6 +138,31 @@ def _check_model(model: Any, models: tuple[str, ...]) -> str:
 def _check_max_tokens(value: Any, limit: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
         raise invalid(f"`max_tokens` has to be a whole number from 0 to {limit}.")
+
+
+def _check_metadata(metadata: Any) -> None:
+    """What the CLI says of its own session; other fields might name somebody else's account."""
+    if metadata is None:
+        return
+    if not isinstance(metadata, dict) or set(metadata) - {"user_id"}:
+        raise forbidden("`metadata` may hold a `user_id` and nothing else.")
+    user_id = metadata.get("user_id")
+    if user_id is not None and not (isinstance(user_id, str) and len(user_id) <= _LONGEST_USER_ID):
+        raise invalid("`metadata.user_id` has to be a short string.")
+
+
+def _check_tool_choice(choice: Any) -> None:
+    if choice is None:
+        return
+    if not isinstance(choice, dict) or choice.get("type") not in _TOOL_CHOICES:
+        raise forbidden("`tool_choice` may be auto, any, none, or a tool that is in `tools`.")
+    _check_spelling(choice)
+
+
+def _check_spelling(found: dict[str, Any]) -> None:
+    """Some readers of JSON take `Type` for `type`: what is judged here shall be what they read."""
+    if any(key not in _JUDGED and key.lower() in _JUDGED for key in found):
+        raise invalid("a key that differs from a known one only in its case is not passed on.")
 
 
 def _check_tools(tools: Any) -> None:
@@ -131,6 +173,7 @@ def _check_tools(tools: Any) -> None:
     for tool in tools:
         if not isinstance(tool, dict):
             raise invalid("each of `tools` has to be an object.")
+        _check_spelling(tool)
         if tool.get("type") not in _PLAIN_TOOLS:
             raise forbidden("tools that the model's provider runs by itself are not passed on.")
 
@@ -141,11 +184,13 @@ def _check_messages(messages: Any) -> None:
     for message in messages:
         if not isinstance(message, dict):
             raise invalid("each of `messages` has to be an object.")
+        _check_spelling(message)
         _check_blocks(message.get("content"))
 
 
 def _check_blocks(content: Any) -> None:
     for block in _blocks(content):
+        _check_spelling(block)
         if block.get("type") == "container_upload" or "file_id" in block:
             raise forbidden("files that are stored at the model's provider are not passed on.")
         source = block.get("source")

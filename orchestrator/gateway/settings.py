@@ -15,7 +15,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """An HTTP proxy towards the upstream, as a URL; empty for none. The environment's `*_PROXY` are
     ignored, so that no stray variable decides where the key goes."""
 
-    upstream_ca_file: str = ""
+    upstream_ca_bundle: str = ""
     """PEM file of certificate authorities to trust instead of the system's, as companies have."""
 
     connect_timeout: float = 10.0
@@ -27,6 +27,15 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     body_timeout: float = 60.0
     """Seconds that a sandbox has to send its request's body."""
+
+    body_grace: float = 5.0
+    """Seconds before the body's speed counts: the sandbox may be busy."""
+
+    body_bytes_per_second: int = 64 << 10
+    """The least speed of a body, on average. A body that trickles holds a place and its memory."""
+
+    head_timeout: float = 10.0
+    """Seconds from a connection, or from a request's first byte, to the end of the head."""
 
     write_timeout: float = 300.0
     """Seconds that a sandbox may leave a piece of its answer unread. A frozen one reads nothing."""
@@ -43,6 +52,13 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int = 64
     """Connections that one slot may hold open: each costs the server a file descriptor."""
 
+    connections_per_second: float = 20.0
+    """Connections of one slot that are taken, on average; the others wait in the kernel. The CLI
+    keeps its connections and makes a few a minute."""
+
+    connection_burst: int = 64
+    """Connections that are taken at once before `connections_per_second` counts."""
+
     max_concurrency: int = 12
     """Requests that one slot may have under way: the CLI's subagents run side by side."""
 
@@ -54,6 +70,15 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     max_tokens: int = 128_000
     """The most that one answer may be allowed. The CLI itself asks for 128,000 with some models."""
+
+    token_budget: int | None = None
+    """Tokens, read and written, cache included, that one session may use where its profile does not
+    say. None: no limit. One request that is under way may go beyond it: by its prompt and its
+    `max_tokens` at most."""
+
+    betas: tuple[str, ...] = ()
+    """Features of the model API (names in `anthropic-beta`, without their dates) that pass beside
+    those that are known to change nothing but the answer. Others are dropped."""
 
     repeat_silence: float = 5.0
     """Seconds in which the same failure is told to a session's people once."""

@@ -3,6 +3,8 @@
 UpstreamFault      the fault that `failures` explains; raised instead of every aiohttp error
 """
 
+import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -17,6 +19,7 @@ from orchestrator.gateway.routes import Route
 from orchestrator.gateway.settings import GatewaySettings
 
 _READ_BUFFER = 1 << 16
+_PIECE = 1 << 16
 
 
 class UpstreamFault(Exception):
@@ -40,7 +43,7 @@ class Upstream:
     async def __aenter__(self) -> Self:
         settings = self._settings
         self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=_tls(settings.upstream_ca_file)),
+            connector=aiohttp.TCPConnector(limit=0, ssl=_tls(settings.upstream_ca_bundle)),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=settings.connect_timeout, sock_read=settings.silence_timeout
@@ -80,22 +83,39 @@ class Upstream:
     async def _request(
         self, route: Route, body: bytes | None, headers: dict[str, str]
     ) -> aiohttp.ClientResponse:
+        """The body goes out in pieces, so that a slow upstream costs no copy of it, and each has to
+        be taken in time: the client's own limits begin when all is sent."""
         if self._client is None:
             raise RuntimeError("The gateway was not entered.")
-        return await self._client.request(
-            route.method,
-            URL(self._base + route.target, encoded=True),
-            data=body,
-            headers=headers,
-            allow_redirects=False,
-            proxy=self._settings.upstream_proxy or None,
-        )
+        if body is not None:
+            headers = headers | {"content-length": str(len(body))}
+        silence = self._settings.silence_timeout
+        async with asyncio.timeout(self._settings.connect_timeout + silence) as patience:
+            return await self._client.request(
+                route.method,
+                URL(self._base + route.target, encoded=True),
+                data=None if body is None else _in_pieces(body, patience, silence),
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._settings.upstream_proxy or None,
+            )
 
     async def pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         """The answer's body as it comes, at most 128 KiB at a time. Raises UpstreamFault."""
         with _translated():
             async for piece in response.content.iter_any():
                 yield piece
+
+
+async def _in_pieces(
+    body: bytes, patience: asyncio.Timeout, silence: float
+) -> AsyncIterator[memoryview]:
+    """Each piece that was taken puts the end of the patience off."""
+    whole, loop = memoryview(body), asyncio.get_running_loop()
+    for start in range(0, len(body), _PIECE):
+        yield whole[start : start + _PIECE]
+        with contextlib.suppress(RuntimeError):  # the answer came before the body's end
+            patience.reschedule(loop.time() + silence)
 
 
 def _tls(ca_file: str) -> ssl.SSLContext:

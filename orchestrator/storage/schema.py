@@ -1,7 +1,8 @@
 """Every version of the schema, oldest first, in SQL that SQLite and PostgreSQL both understand.
 
 A migration that was released is never changed: what comes later is a new one at the end.
-`{serial}` is the database's own way to say a growing primary key.
+`{serial}` is the database's own way to say a growing primary key; `{refused}` and
+`{refused_unless_last}` are what a trigger of the audit log does.
 """
 
 import msgspec
@@ -112,4 +113,50 @@ POOLS = Migration(
     ),
 )
 
-MIGRATIONS = (SESSIONS, ACCOUNTS, POOLS)
+AUDIT = Migration(
+    4,
+    "the audit log, which is only appended to",
+    (
+        """CREATE TABLE audit (
+            seq BIGINT NOT NULL PRIMARY KEY,
+            at TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            action TEXT NOT NULL,
+            object TEXT NOT NULL,
+            result TEXT NOT NULL,
+            address TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            prev TEXT NOT NULL,
+            hash TEXT NOT NULL
+        )""",
+        "CREATE INDEX audit_by_action ON audit (action, seq)",
+        "CREATE INDEX audit_by_actor ON audit (actor, seq)",
+        "CREATE TRIGGER audit_not_updated BEFORE UPDATE ON audit {refused}",
+        "CREATE TRIGGER audit_not_deleted BEFORE DELETE ON audit {refused}",
+        "CREATE TRIGGER audit_only_appended BEFORE INSERT ON audit {refused_unless_last}",
+    ),
+)
+
+REFUSED_HOSTS = Migration(
+    5,
+    "hosts that sandboxes may not reach",
+    (
+        """CREATE TABLE refused_hosts (
+            id {serial},
+            profile TEXT NOT NULL,
+            host TEXT NOT NULL,
+            port BIGINT NOT NULL,
+            tag TEXT NOT NULL,
+            times BIGINT NOT NULL,
+            first_at TEXT NOT NULL,
+            last_at TEXT NOT NULL
+        )""",
+        "CREATE UNIQUE INDEX refused_hosts_by_key ON refused_hosts (profile, host, port, tag)",
+        """CREATE TABLE refused_host_drops (
+            profile TEXT NOT NULL PRIMARY KEY,
+            times BIGINT NOT NULL
+        )""",
+    ),
+)
+
+MIGRATIONS = (SESSIONS, ACCOUNTS, POOLS, AUDIT, REFUSED_HOSTS)

@@ -18,7 +18,13 @@ from piccolo.engine.sqlite import SQLiteEngine, SQLiteTransaction, TransactionTy
 from orchestrator.sessions.errors import StorageFailed
 from orchestrator.storage.settings import StorageSettings
 
-DIALECT = {"serial": "INTEGER PRIMARY KEY AUTOINCREMENT"}
+DIALECT = {
+    "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "refused": "BEGIN SELECT RAISE(ABORT, 'the audit log is only appended to'); END",
+    # `INSERT OR REPLACE` deletes without asking the trigger for deletions.
+    "refused_unless_last": "WHEN NEW.seq <= COALESCE((SELECT MAX(seq) FROM audit), 0) "
+    "BEGIN SELECT RAISE(ABORT, 'the audit log is only appended to'); END",
+}
 """What the migrations' SQL says differently on each database."""
 
 REASONS = {
@@ -158,7 +164,7 @@ def translated() -> Iterator[None]:
     """Turn the driver's errors into StorageFailed, with a sentence where the reason is known."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, OverflowError, UnicodeEncodeError) as error:
         name = getattr(error, "sqlite_errorname", "")
         known = (sentence for prefix, sentence in REASONS.items() if name.startswith(prefix))
         raise StorageFailed(next(known, None)) from error

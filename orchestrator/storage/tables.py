@@ -93,6 +93,35 @@ class SignInLinkRow(Table, tablename="sign_in_links"):
     used_at = DoublePrecision(null=True, default=None)
 
 
+class AuditRow(Table, tablename="audit"):
+    seq = BigInt(primary_key=True, default=0)
+    at = Text()
+    actor = Text()
+    action = Text()
+    object = Text()
+    result = Text()
+    address = Text()
+    detail = Text()
+    prev = Text()
+    """Hexadecimal, as `hash`."""
+    hash = Text()
+
+
+class RefusedHostRow(Table, tablename="refused_hosts"):
+    profile = Text()
+    host = Text()
+    port = BigInt()
+    tag = Text()
+    times = BigInt()
+    first_at = Text()
+    last_at = Text()
+
+
+class RefusedHostDropRow(Table, tablename="refused_host_drops"):
+    profile = Text(primary_key=True, default="")
+    times = BigInt()
+
+
 class Tables(msgspec.Struct, frozen=True, kw_only=True):
     """The tables of one engine."""
 
@@ -103,6 +132,9 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
     sign_ins: type[SignInRow]
     refresh_tokens: type[RefreshTokenRow]
     sign_in_links: type[SignInLinkRow]
+    audit: type[AuditRow]
+    refused_hosts: type[RefusedHostRow]
+    refused_host_drops: type[RefusedHostDropRow]
 
 
 RowT = TypeVar("RowT", bound=Table)
@@ -117,6 +149,9 @@ def bind(engine: Engine[Any]) -> Tables:
         sign_ins=_bound(SignInRow, engine),
         refresh_tokens=_bound(RefreshTokenRow, engine),
         sign_in_links=_bound(SignInLinkRow, engine),
+        audit=_bound(AuditRow, engine),
+        refused_hosts=_bound(RefusedHostRow, engine),
+        refused_host_drops=_bound(RefusedHostDropRow, engine),
     )
 
 

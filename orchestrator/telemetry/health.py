@@ -39,12 +39,11 @@ def database_check(*, answers: bool) -> CheckResult:
     return CheckResult(name="database", status="failed", sentence="The database does not answer.")
 
 
-def engine_check(*, reachable: bool) -> CheckResult:
-    if reachable:
-        return CheckResult(name="engine", status="ok")
-    return CheckResult(
-        name="engine", status="failed", sentence="The engine that runs sandboxes does not answer."
-    )
+def broker_check(problem: str | None) -> CheckResult:
+    """`problem` is why what runs the sandboxes cannot be reached."""
+    if problem is None:
+        return CheckResult(name="broker", status="ok")
+    return CheckResult(name="broker", status="failed", sentence=problem)
 
 
 def pool_check(pool: PoolFigures) -> CheckResult:

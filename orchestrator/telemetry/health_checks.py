@@ -8,6 +8,7 @@ from orchestrator.telemetry.health import (
     CheckResult,
     Health,
     PoolFigures,
+    broker_check,
     database_check,
     pool_check,
     summary,
@@ -32,21 +33,25 @@ class MeasuredPool(Protocol):
 
 
 class HealthChecks:
-    """`database` asks the database for anything at all; `pools` gives the pools as they are."""
+    """`database` asks the database for anything at all; `pools` gives the pools as they are;
+    `broker` says why what runs the sandboxes cannot be reached."""
 
     def __init__(
         self,
         *,
         database: Callable[[], Awaitable[None]],
         pools: Callable[[], Sequence[MeasuredPool]],
+        broker: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._database = database
+        self._broker = broker
         self._pools = pools
         self._reached: set[str] = set()
 
     async def health(self) -> Health:
         """Never raises."""
-        return summary([await self._check_database(), *map(self._check_pool, self._pools())])
+        checks = [await self._check_database(), broker_check(self._broker())]
+        return summary([*checks, *map(self._check_pool, self._pools())])
 
     async def _check_database(self) -> CheckResult:
         try:

@@ -32,6 +32,8 @@ OTHER = "other"
 
 QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """Seconds. A claim takes milliseconds, or as long as somebody waits."""
+LONGEST_TURN_MS = 7 * 24 * 3600 * 1000
+"""What a sandbox says beyond this would spoil the sum for everybody, or be no number at all."""
 LONG = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
 
@@ -92,7 +94,8 @@ class Metrics:
             case TurnEnded():
                 self._unanswered_since.pop(session.id, None)
                 self._turns.labels(event.outcome).inc()
-                self._turn_seconds.observe(max(0, event.duration_ms) / 1000)
+                took_ms = max(0, min(event.duration_ms, LONGEST_TURN_MS))
+                self._turn_seconds.observe(took_ms / 1000)
             case UsageMetered():
                 self._count_usage(event)
             case UpstreamFailed():
@@ -118,6 +121,10 @@ class Metrics:
         self._tokens.labels(model, "cache_read").inc(max(0, usage.cache_read_tokens))
         self._tokens.labels(model, "cache_write").inc(max(0, usage.cache_write_tokens))
         self._cost.labels(model).inc(max(0.0, metered.cost_usd))
+
+    def egress_refused(self, profile: ProfileName, *, tag: str, count: int) -> None:
+        """No host: a sandbox can name as many as it likes."""
+        self._egress_refusals.labels(profile, tag).inc(max(0, count))
 
     # --- the door: HTTP, sockets, accounts ---------------------------------------------------
 
@@ -215,6 +222,12 @@ class Metrics:
 
     def _make_door_figures(self) -> None:
         registry = self.registry
+        self._egress_refusals = Counter(
+            "casemate_egress_refused",
+            "What sandboxes tried to reach and may not.",
+            ["profile", "tag"],
+            registry=registry,
+        )
         self._http = Counter(
             "casemate_http_requests",
             "HTTP requests that were answered.",

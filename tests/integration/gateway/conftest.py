@@ -12,26 +12,40 @@ import pytest
 from orchestrator.gateway.credential import Credential
 from orchestrator.gateway.gateway import Gateway
 from orchestrator.gateway.settings import GatewaySettings
-from orchestrator.protocol.control_events import UpstreamFailed, UsageMetered
-from orchestrator.protocol.ids import SessionId, SlotId
+from orchestrator.protocol.agent import AgentSetup
+from orchestrator.protocol.control_events import EgressRefused, UpstreamFailed, UsageMetered
+from orchestrator.protocol.ids import ProfileName, SessionId, SlotId
+from orchestrator.sandboxes.slot_sockets import listen
+from orchestrator.sessions.profiles import Profile
 from orchestrator.testing.scripted_model import ScriptedModel
 
 REAL_KEY = "sk-ant-the-real-key-0123456789"
 SLOT = SlotId("0" * 32)
 SESSION = SessionId("session-1")
-MODELS = ("claude-*",)
+PROFILE = Profile(
+    name=ProfileName("default"),
+    title="Default",
+    agent=AgentSetup(model="claude-opus-5-5"),
+    models=("claude-*",),
+)
 
 
 class RecordingWatcher:
     def __init__(self) -> None:
         self.metered_events: list[tuple[SessionId, UsageMetered]] = []
         self.failures: list[tuple[SessionId, UpstreamFailed]] = []
+        self.refusals: list[tuple[SessionId, ProfileName, EgressRefused]] = []
 
     def metered(self, session_id: SessionId, event: UsageMetered) -> None:
         self.metered_events.append((session_id, event))
 
     def upstream_failed(self, session_id: SessionId, event: UpstreamFailed) -> None:
         self.failures.append((session_id, event))
+
+    def egress_refused(
+        self, session_id: SessionId, profile: ProfileName, event: EgressRefused
+    ) -> None:
+        self.refusals.append((session_id, profile, event))
 
     @property
     def tags(self) -> list[str]:
@@ -82,7 +96,13 @@ async def model() -> AsyncIterator[ScriptedModel]:
 
 @asynccontextmanager
 async def open_gateway(
-    path: Path, watcher: RecordingWatcher, url: str, *, key: str = REAL_KEY, **settings: Any
+    path: Path,
+    watcher: RecordingWatcher,
+    url: str,
+    *,
+    key: str = REAL_KEY,
+    profile: Profile = PROFILE,
+    **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """With one slot, admitted."""
     gateway = Gateway(
@@ -91,17 +111,22 @@ async def open_gateway(
         watcher=watcher,
     )
     async with gateway:
-        await gateway.open(SLOT, path)
-        gateway.admit(SLOT, session_id=SESSION, models=MODELS)
+        await gateway.open(SLOT, model=listen(path), egress=None)
+        gateway.admit(SLOT, session_id=SESSION, profile=profile)
         yield gateway
 
 
 @pytest.fixture
+def profile() -> Profile:
+    return PROFILE
+
+
+@pytest.fixture
 async def door(
-    tmp_path: Path, watcher: RecordingWatcher, model: ScriptedModel
+    tmp_path: Path, watcher: RecordingWatcher, model: ScriptedModel, profile: Profile
 ) -> AsyncIterator[Door]:
     path = tmp_path / "gw.sock"
-    async with open_gateway(path, watcher, model.url):
+    async with open_gateway(path, watcher, model.url, profile=profile):
         yield Door(path)
 
 

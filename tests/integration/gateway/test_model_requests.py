@@ -9,10 +9,11 @@ import pytest
 from orchestrator.gateway.credential import Credential
 from orchestrator.gateway.gateway import Gateway
 from orchestrator.gateway.settings import GatewaySettings
+from orchestrator.sandboxes.slot_sockets import listen
 from orchestrator.testing.scripted_model import ScriptedModel
 
 from .conftest import (
-    MODELS,
+    PROFILE,
     REAL_KEY,
     SESSION,
     SLOT,
@@ -40,13 +41,13 @@ async def test_the_key_is_added_and_the_sandbox_own_is_dropped(
         host="evil.example",
         x_forwarded_for="1.2.3.4",
         forwarded="for=1.2.3.4",
-        anthropic_beta="a,b",
+        anthropic_beta="effort-2025-11-24,files-api-2025-04-14",
         x_casemate_session="other",
     )
     seen = model.requests[-1].headers
     assert status == 200
     assert seen["x-api-key"] == REAL_KEY
-    assert seen["anthropic-beta"] == "a,b"
+    assert seen["anthropic-beta"] == "effort-2025-11-24"
     assert seen["host"] == model.url.removeprefix("http://")
     dropped = {"authorization", "cookie", "x-forwarded-for", "forwarded", "x-casemate-session"}
     assert not dropped & set(seen)
@@ -63,8 +64,8 @@ async def test_an_auth_token_goes_as_a_bearer(tmp_path: Path, watcher: Recording
             watcher=watcher,
         )
         async with gateway:
-            await gateway.open(SLOT, tmp_path / "gw.sock")
-            gateway.admit(SLOT, session_id=SESSION, models=MODELS)
+            await gateway.open(SLOT, model=listen(tmp_path / "gw.sock"), egress=None)
+            gateway.admit(SLOT, session_id=SESSION, profile=PROFILE)
             status, _, _ = await Door(tmp_path / "gw.sock").post(prompt("hello"), x_api_key="x")
         assert status == 200
         assert model.requests[-1].headers["authorization"] == "Bearer token-1"
@@ -80,15 +81,15 @@ async def test_everything_is_refused_until_the_slot_is_claimed(
         settings, credential=Credential.api_key(REAL_KEY), watcher=watcher
     ) as gateway:
         door = Door(tmp_path / "gw.sock")
-        await gateway.open(SLOT, door.path)
+        await gateway.open(SLOT, model=listen(door.path), egress=None)
         assert (await door.post(prompt("hello")))[0] == 403
         assert not model.requests
-        gateway.admit(SLOT, session_id=SESSION, models=MODELS)
+        gateway.admit(SLOT, session_id=SESSION, profile=PROFILE)
         assert (await door.post(prompt("hello")))[0] == 200
         with pytest.raises(RuntimeError):
-            gateway.admit(SLOT, session_id=SESSION, models=MODELS)
-        with pytest.raises(RuntimeError):
-            await gateway.open(SLOT, door.path)
+            gateway.admit(SLOT, session_id=SESSION, profile=PROFILE)
+        with listen(tmp_path / "again.sock") as second, pytest.raises(RuntimeError):
+            await gateway.open(SLOT, model=second, egress=None)
 
 
 async def test_closing_a_slot_ends_what_is_under_way(
@@ -108,9 +109,10 @@ async def test_closing_a_slot_ends_what_is_under_way(
             with pytest.raises(Exception, match=r".*"):
                 await response.read()
         await until(lambda: model.streaming == 0)
-        assert not door.path.exists()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_unix_connection(str(door.path))
         with pytest.raises(KeyError):
-            gateway.admit(SLOT, session_id=SESSION, models=MODELS)
+            gateway.admit(SLOT, session_id=SESSION, profile=PROFILE)
 
 
 RAW_TARGETS = [
@@ -280,8 +282,8 @@ async def test_a_burst_gets_a_clear_429(
         assert len(refused) >= 6
         assert kind_of(refused[0][2]) == "rate_limit_error"
         assert int(refused[0][1]["retry-after"]) >= 1
-        await gateway.open(type(SLOT)("1" * 32), other.path)
-        gateway.admit(type(SLOT)("1" * 32), session_id=SESSION, models=MODELS)
+        await gateway.open(type(SLOT)("1" * 32), model=listen(other.path), egress=None)
+        gateway.admit(type(SLOT)("1" * 32), session_id=SESSION, profile=PROFILE)
         assert (await other.post(prompt("hello")))[0] == 200
 
 

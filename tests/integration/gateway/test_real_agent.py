@@ -1,10 +1,12 @@
 """The real Claude Code CLI on a gateway socket, with a scripted model at the other end."""
 
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from claude_agent_sdk import (
     AssistantMessage,
@@ -18,9 +20,10 @@ from claude_agent_sdk import (
     ToolUseBlock,
 )
 
+from orchestrator.sessions.profiles import Profile
 from orchestrator.testing.scripted_model import ScriptedModel
 
-from .conftest import REAL_KEY, Door, RecordingWatcher
+from .conftest import PROFILE, REAL_KEY, Door, RecordingWatcher
 
 
 class Agent:
@@ -187,3 +190,24 @@ async def test_a_passing_failure_is_retried(agent: Agent, watcher: RecordingWatc
     assert not result.is_error
     assert result.result == "the its"
     assert watcher.tags == ["upstream_overloaded"]
+
+
+class TestWithABudget:
+    @pytest.fixture
+    def profile(self) -> Profile:
+        return msgspec.structs.replace(PROFILE, token_budget=20)
+
+    async def test_the_agent_stops_at_once(
+        self, agent: Agent, model: ScriptedModel, watcher: RecordingWatcher
+    ) -> None:
+        """The turn that uses the budget up is whole; the next one says why, without a retry."""
+        _, result = await agent.ask("!say 30 words")
+        assert not result.is_error
+        before = len(model.requests)
+        began = time.monotonic()
+        blocks, result = await agent.ask("!say 3 words")
+        assert result.is_error
+        assert "budget of 20 tokens" in texts(blocks)
+        assert watcher.tags == ["token_budget_used"]
+        assert len(model.requests) == before
+        assert time.monotonic() - began < 3

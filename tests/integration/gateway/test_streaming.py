@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from aiohttp import web
 
 from orchestrator.testing.scripted_model import ScriptedModel
 
-from .conftest import Door, RecordingWatcher, open_gateway, prompt, until
+from .conftest import SLOT, Door, RecordingWatcher, open_gateway, prompt, until
 
 PIECE = b"x" * (64 << 10)
 PIECES = 1024
@@ -127,6 +128,37 @@ async def test_a_reader_that_stopped_is_dropped(tmp_path: Path, watcher: Recordi
         await until(lambda: slot.limits.concurrency._running == 0)
         writer.close()
     assert watcher.failures == []
+
+
+async def test_slow_readers_cost_bounded_memory(tmp_path: Path, watcher: RecordingWatcher) -> None:
+    """Twelve answers of 64 MiB that nobody reads hold less than a MiB each in the gateway."""
+    firehose = Firehose()
+    path = tmp_path / "gw.sock"
+    body = b'{"model":"claude-x","max_tokens":1,"messages":[],"stream":true}'
+    head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    async with firehose.serve() as url, open_gateway(path, watcher, url) as gateway:
+        runner = gateway._slots[SLOT]._runner
+        assert runner is not None
+        tracemalloc.start()
+        writers = []
+        for _ in range(12):
+            _, writer = await asyncio.open_unix_connection(str(path))
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(head.encode() + body)
+            writers.append(writer)
+        await until(lambda: firehose.pieces >= 12)
+        await standstill(lambda: firehose.pieces)
+        server = runner.server
+        assert server is not None
+        waiting = [transport.get_write_buffer_size() for transport in server._connections.values()]
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        for writer in writers:
+            writer.transport.abort()
+    assert len(waiting) == 12
+    assert max(waiting) <= 256 << 10
+    assert held < 12 << 20
+    assert firehose.pieces < 12 * PIECES / 8
 
 
 async def standstill(count: Callable[[], int]) -> None:

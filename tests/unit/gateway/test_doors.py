@@ -13,8 +13,8 @@ from orchestrator.gateway.headers import to_sandbox, to_upstream
 from orchestrator.gateway.notices import Notices
 from orchestrator.gateway.refusals import Refused
 from orchestrator.gateway.routes import route_of
-from orchestrator.protocol.control_events import UpstreamFailed, UsageMetered
-from orchestrator.protocol.ids import SessionId
+from orchestrator.protocol.control_events import EgressRefused, UpstreamFailed, UsageMetered
+from orchestrator.protocol.ids import ProfileName, SessionId
 
 ALLOWED = {
     ("POST", "/v1/messages"),
@@ -63,12 +63,15 @@ def test_only_known_headers_reach_the_upstream() -> None:
         ("Connection", "x-api-key"),
         ("Content-Type", "text/plain"),
         ("Accept-Encoding", "zstd"),
-        ("anthropic-beta", "a"),
-        ("Anthropic-Beta", "b"),
+        ("anthropic-beta", "effort-2025-11-24"),
+        ("Anthropic-Beta", "claude-code-20250219"),
         ("X-Stainless-Lang", "js"),
+        ("X-Stainless-Own", "mine"),
+        ("User-Agent", "m\udcffne"),
+        ("anthropic-dangerous-direct-browser-access", "true"),
     ]
     assert to_upstream(sent, {"x-api-key": "real"}) == {
-        "anthropic-beta": "a, b",
+        "anthropic-beta": "effort-2025-11-24,claude-code-20250219",
         "x-stainless-lang": "js",
         "content-type": "application/json",
         "accept-encoding": "identity",
@@ -76,10 +79,58 @@ def test_only_known_headers_reach_the_upstream() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "beta",
+    [
+        "mcp-client-2025-11-20",
+        "mcp-servers-2025-12-04",
+        "files-api-2025-04-14",
+        "code-execution-2025-08-25",
+        "web-fetch-2025-09-10",
+        "web-search-2025-03-05",
+        "skills-2025-10-02",
+        "managed-agents-2026-04-01",
+        "message-batches-2024-09-24",
+        "server-side-fallback-2026-07-01",
+        "fast-mode-2026-02-01",
+        "effort",
+        "EFFORT-2025-11-24",
+        "effort-2025-11-24;x",
+        "effort-2025-11-24\tfiles-api-2025-04-14",
+        "",
+    ],
+)
+def test_features_that_reach_further_are_dropped(beta: str) -> None:
+    """Whatever lets the provider fetch, run or keep something is not asked for; the rest passes."""
+    sent = [("anthropic-beta", f"effort-2025-11-24, {beta} ,context-1m-2025-08-07")]
+    passed = to_upstream(sent, {}).get("anthropic-beta", "")
+    assert passed in ("effort-2025-11-24,context-1m-2025-08-07", "")
+    assert "anthropic-beta" not in to_upstream([("anthropic-beta", beta)], {})
+
+
+def test_an_operator_may_let_more_features_pass() -> None:
+    """By their names without the dates."""
+    sent = [("anthropic-beta", "new-thing-2027-01-01")]
+    assert to_upstream(sent, {}, betas=["new-thing"])["anthropic-beta"] == "new-thing-2027-01-01"
+
+
 def test_only_known_headers_reach_the_sandbox() -> None:
-    """No cookies, no encodings, no server names."""
-    answered = [("Set-Cookie", "a"), ("Server", "x"), ("Retry-After", "3"), ("Via", "x")]
-    assert to_sandbox(answered) == {"retry-after": "3", "server": "casemate"}
+    """No cookies, no encodings, no server names, and nothing of the account behind the key."""
+    answered = [
+        ("Set-Cookie", "a"),
+        ("Server", "x"),
+        ("Retry-After", "3"),
+        ("Via", "x"),
+        ("request-id", "req_1"),
+        ("anthropic-organization-id", "x"),
+        ("anthropic-ratelimit-tokens-remaining", "9"),
+        ("anthropic-ratelimit-unified-status", "allowed"),
+    ]
+    assert to_sandbox(answered) == {
+        "retry-after": "3",
+        "anthropic-ratelimit-unified-status": "allowed",
+        "server": "casemate",
+    }
 
 
 def test_a_secret_does_not_show() -> None:
@@ -105,6 +156,11 @@ class Watcher:
         self.events.append(event)
 
     def upstream_failed(self, session_id: SessionId, event: UpstreamFailed) -> None:
+        self.events.append(event.tag)
+
+    def egress_refused(
+        self, session_id: SessionId, profile: ProfileName, event: EgressRefused
+    ) -> None:
         self.events.append(event.tag)
 
 

@@ -26,7 +26,7 @@ PLAIN: dict[str, Any] = {
 
 def check(body: Any, *, answers: bool = True) -> str:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return check_body(raw, LIMITS, answers=answers)
+    return check_body(raw, LIMITS, answers=answers).model
 
 
 def refused(body: Any) -> Refused:
@@ -142,6 +142,67 @@ def test_what_the_provider_would_fetch_is_refused(block: dict[str, Any]) -> None
     """URLs and stored files, however deep in the content they stand."""
     assert refused(with_block(block)).status == 403
     assert refused(PLAIN | {"system": [block]}).status == 403
+
+
+SPELT_OTHERWISE = [
+    rb'"tools":[{"type":"web_\u0073earch_20250305"}]',
+    rb'"tools":[{"\u0074ype":"code_execution_1"}]',
+    rb'"tools":[{"type":"custom","Type":"mcp"}]',
+    rb'"tools":[{"TYPE":"web_fetch_20250910"}]',
+    rb'"mcp_\u0073ervers":[{"url":"http://x"}]',
+    rb'"system":[{"type":"image","source":{"type":"\u0075rl","url":"http://x"}}]',
+    rb'"system":[{"type":"image","Source":{"type":"url","url":"http://x"}}]',
+    rb'"system":[{"type":"image","source":{"type":"text","Type":"url","url":"http://x"}}]',
+    rb'"system":[{"Content":[{"type":"image","source":{"type":"url","url":"http://x"}}]}]',
+]
+
+
+@pytest.mark.parametrize("part", SPELT_OTHERWISE)
+def test_other_spellings_of_the_same_are_the_same(part: bytes) -> None:
+    """Escapes are read as what they stand for, and no key hides behind another case."""
+    raw = b'{"model":"claude-x","max_tokens":1,"messages":[],' + part + b"}"
+    assert refused(raw).status in (400, 403)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    ["auto", ["tool"], {"type": "web_search_20250305"}, {"name": "x"}, {"type": ["tool"]}, 1],
+)
+def test_a_choice_of_tools_names_no_tool_of_the_provider(choice: object) -> None:
+    """One of the four plain ways to choose."""
+    assert refused(PLAIN | {"tool_choice": choice}).status in (400, 403)
+
+
+def test_the_plain_choices_of_tools_pass() -> None:
+    """Those that the CLI makes."""
+    for choice in ({"type": "auto"}, {"type": "tool", "name": "Bash"}, {"type": "none"}):
+        assert check(PLAIN | {"tool_choice": choice})
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"user_id": 1}, {"user_id": "x" * 2000}, {"organization": "x"}, "x", ["user_id"], 1],
+)
+def test_metadata_names_nobody_else(metadata: object) -> None:
+    """A short `user_id` as the CLI makes it, and nothing beside."""
+    assert refused(PLAIN | {"metadata": metadata}).status in (400, 403)
+
+
+@pytest.mark.parametrize(
+    "model", ["claude-\n", "claude-\x00", "claude-" + "x" * 300, "claude-é", "claude-x y"]
+)
+def test_a_name_of_a_model_is_a_plain_word(model: str) -> None:
+    """It stands in logs and metrics: no control characters, no other alphabets, no end."""
+    assert refused(PLAIN | {"model": model}).status == 403
+
+
+def test_a_suffix_is_part_of_the_name() -> None:
+    """An exact name does not let its variants pass; a prefix does."""
+    limits = BodyLimits(models=("claude-sonnet-4-5",), max_tokens=128_000, max_bytes=1 << 20)
+    body = json.dumps(PLAIN | {"model": "claude-sonnet-4-5[1m]"}).encode()
+    with pytest.raises(Refused):
+        check_body(body, limits, answers=True)
+    assert check_body(body, LIMITS, answers=True).model == "claude-sonnet-4-5[1m]"
 
 
 @pytest.mark.parametrize("value", [10**9, -1, 1.5, "1", True, None, [1], 128_001])

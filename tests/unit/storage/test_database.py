@@ -19,6 +19,7 @@ from orchestrator.storage.user_store import PiccoloUserStore
 from orchestrator.testing.store_contract import RECORD, USER, entry
 
 QUICK = StorageSettings(busy_seconds=0.05)
+LATEST = MIGRATIONS[-1].version
 
 
 @pytest.fixture
@@ -198,6 +199,14 @@ SAMPLES = {
     ],
     2: ["INSERT INTO users VALUES ('u', 'anna', 'admin', 1.0, NULL, 0, 1, NULL)"],
     3: ["INSERT INTO pool_sizes VALUES ('default', 1, 2)"],
+    4: ["INSERT INTO audit VALUES (1, '2026', 'a', 'b', '', 'ok', '', '', '0', '1')"],
+    5: [
+        (
+            "INSERT INTO refused_hosts (profile, host, port, tag, times, first_at, last_at) "
+            "VALUES ('default', 'h', 443, 't', 1, '2026', '2026')"
+        ),
+        "INSERT INTO refused_host_drops VALUES ('default', 3)",
+    ],
 }
 
 
@@ -230,26 +239,27 @@ async def schema_of(engine):
 
 async def test_changed_table_keeps_its_rows(path):
     """A migration may change a table that has rows."""
-    widened = Migration(4, "colour", ("ALTER TABLE sessions ADD COLUMN colour TEXT",))
-    filled = Migration(5, "fill it", ("UPDATE sessions SET colour = 'red'",))
+    widened = Migration(LATEST + 1, "colour", ("ALTER TABLE sessions ADD COLUMN colour TEXT",))
+    filled = Migration(LATEST + 2, "fill it", ("UPDATE sessions SET colour = 'red'",))
     async with open_database(path) as database:
         await PiccoloSessionStore(database).add(RECORD)
     async with open_sqlite(path, QUICK) as engine:
         steps = [*MIGRATIONS, widened, filled]
-        assert await migrate(engine, dialect=DIALECT, migrations=steps) == 5
+        assert await migrate(engine, dialect=DIALECT, migrations=steps) == LATEST + 2
         assert await engine.run_ddl("SELECT colour FROM sessions") == [{"colour": "red"}]
 
 
 async def test_failing_migration_changes_nothing(path):
     """A migration that fails half-way leaves the schema as it was, and can be tried again."""
-    broken = Migration(4, "broken", ("CREATE TABLE half (x BIGINT)", "CREATE NONSENSE"))
+    broken = Migration(LATEST + 1, "broken", ("CREATE TABLE half (x BIGINT)", "CREATE NONSENSE"))
     async with open_sqlite(path, QUICK) as engine:
         await migrate(engine, dialect=DIALECT)
         with pytest.raises(StorageFailed):
             await migrate(engine, dialect=DIALECT, migrations=[*MIGRATIONS, broken])
-        assert await version_of(engine) == 3
-        mended = Migration(4, "mended", ("CREATE TABLE half (x BIGINT)",))
-        assert await migrate(engine, dialect=DIALECT, migrations=[*MIGRATIONS, mended]) == 4
+        assert await version_of(engine) == LATEST
+        mended = Migration(LATEST + 1, "mended", ("CREATE TABLE half (x BIGINT)",))
+        reached = await migrate(engine, dialect=DIALECT, migrations=[*MIGRATIONS, mended])
+        assert reached == LATEST + 1
 
 
 async def test_newer_schema_is_refused(path):

@@ -10,26 +10,34 @@ import structlog
 from orchestrator.accounts.events import AccountEvent
 from orchestrator.protocol.control_events import (
     SandboxLost,
+    SessionEnded,
     TurnStarted,
     UpstreamFailed,
     UsageMetered,
 )
 from orchestrator.protocol.event_parts import Usage
 from orchestrator.protocol.ids import ClientId, ProfileName, SessionId, TurnId, UserId
-from orchestrator.protocol.sandbox_events import BlockDelta, TextWritten, TurnEnded
+from orchestrator.protocol.sandbox_events import (
+    AgentDied,
+    BlockDelta,
+    CommandFailed,
+    TextWritten,
+    TurnEnded,
+)
 from orchestrator.sessions.ports import SessionRecord
 from orchestrator.telemetry.account_log import AccountLog
 from orchestrator.telemetry.health import (
     PoolFigures,
+    broker_check,
     database_check,
-    engine_check,
     pool_check,
     summary,
 )
+from orchestrator.telemetry.line_allowance import LINES_AT_ONCE
 from orchestrator.telemetry.logs import configure_logs
 from orchestrator.telemetry.metrics import MAX_MODELS, Metrics
 from orchestrator.telemetry.redaction import REDACTED, redact
-from orchestrator.telemetry.session_log import SessionLog
+from orchestrator.telemetry.session_log import MAX_WORD, SessionLog
 from orchestrator.telemetry.settings import TelemetrySettings
 
 SESSION = SessionRecord(
@@ -165,6 +173,26 @@ def test_sessions_are_logged_without_their_contents(lines):
     assert "private" not in str(said)
 
 
+def test_a_sandbox_cannot_flood_the_log(lines):
+    """Its names are short and printable in it, its lines are counted, and what people and the
+    control plane did is written all the same, with how many lines were left out."""
+    log = SessionLog()
+    for _ in range(1_000):
+        log.happened(SESSION, CommandFailed(command="\x1b[2J\n" + "x" * 100_000, text="private"))
+    log.happened(SESSION, AgentDied(exit_code=10**1000))
+    ended = TurnEnded(turn_id=TurnId("t1"), outcome="completed", duration_ms=10**1000)
+    Metrics().happened(SESSION, ended)
+    log.happened(SESSION, SessionEnded(tag="ended_by_user", sentence="private"))
+    said = lines()
+    failed = [line for line in said if line["event"] == "command.failed"]
+    assert LINES_AT_ONCE <= len(failed) < 2 * LINES_AT_ONCE
+    assert all(len(line["command"]) <= MAX_WORD + 1 for line in failed)
+    assert "\x1b" not in str(said)
+    assert said[-1]["event"] == "session.ended"
+    assert len(said) + sum(line.get("lines_left_out", 0) for line in said) == 1_002
+    log.state_changed(SESSION, before="ended", after=None)
+
+
 def test_accounts_are_logged_and_counted(lines):
     """Refusals warn; each event reaches the figures too."""
     metrics = Metrics()
@@ -271,7 +299,7 @@ def test_a_pool_is_ready_once_it_had_a_sandbox(pool, status):
 
 def test_one_failed_check_fails_the_whole():
     """And each keeps its own sentence."""
-    health = summary([database_check(answers=True), engine_check(reachable=False)])
+    health = summary([database_check(answers=True), broker_check("The broker went away.")])
     assert health.status == "failed"
     assert summary([database_check(answers=True)]).status == "ok"
     assert summary([]).status == "ok"
