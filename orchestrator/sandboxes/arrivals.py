@@ -87,3 +87,18 @@ class Pace:
                 tag="link_flooded",
             )
         return ahead
+
+
+class DialPace:
+    """How soon the next connection of one slot may be accepted: some at once, then so many a
+    second. A shim dials once, and once for each transfer."""
+
+    def __init__(self, settings: LinkSettings) -> None:
+        self._cost = 1.0 / settings.dials_per_second
+        self._ahead = settings.dials_at_once * self._cost
+        self._clear_at = 0.0
+
+    def next(self, *, now: float) -> float:
+        """Seconds to wait; counts as one connection. `now` is monotonic."""
+        self._clear_at = max(self._clear_at, now) + self._cost
+        return max(0.0, self._clear_at - now - self._ahead)

@@ -41,6 +41,7 @@ def build_image(
     base: str = "auto",
     compiler: bool = False,
     extra_ca: Sequence[Path] = (),
+    policies: Sequence[Path] = (),
     tag: str = DEFAULT_TAG,
     on_progress: Progress = lambda _line: None,
     environ: Mapping[str, str] | None = None,
@@ -50,7 +51,7 @@ def build_image(
     `base`: `auto` (the registry's Debian, else Debian's packages), `debootstrap`, or a reference.
     `environ`: where this machine's proxies and pip settings may be.
     """
-    options = ImageOptions(compiler=compiler, extra_ca=tuple(extra_ca))
+    options = ImageOptions(compiler=compiler, extra_ca=tuple(extra_ca), policies=tuple(policies))
     version = current_version(options)
     client = _client()
     try:
@@ -87,12 +88,16 @@ def find_image(tag: str = DEFAULT_TAG) -> BuiltImage | None:
 
 
 def is_stale(
-    *, compiler: bool = False, extra_ca: Sequence[Path] = (), tag: str = DEFAULT_TAG
+    *,
+    compiler: bool = False,
+    extra_ca: Sequence[Path] = (),
+    policies: Sequence[Path] = (),
+    tag: str = DEFAULT_TAG,
 ) -> bool:
     """Whether there is no image of this tag, or one of other content than would be built now."""
     image = find_image(tag)
-    wanted = current_version(ImageOptions(compiler=compiler, extra_ca=tuple(extra_ca)))
-    return image is None or image.version != wanted
+    options = ImageOptions(compiler=compiler, extra_ca=tuple(extra_ca), policies=tuple(policies))
+    return image is None or image.version != current_version(options)
 
 
 def preread_image(tag: str = DEFAULT_TAG) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.sandboxes.image_version import ImageOptions, image_files
+from orchestrator.sandboxes.image_version import ImageOptions, all_policy_files, image_files
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 INDEX_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout")
@@ -38,7 +38,7 @@ def host_network(environ: Mapping[str, str]) -> BuildNetwork:
 
 
 def build_context(options: ImageOptions, network: BuildNetwork, *, version: str) -> bytes:
-    files = image_files()
+    files = image_files() | all_policy_files(options)
     files["build-ca.crt"] = network.ca_bundle
     files["pip.conf"] = network.pip_config.encode()
     files["code/version"] = version.encode()
@@ -47,6 +47,7 @@ def build_context(options: ImageOptions, network: BuildNetwork, *, version: str)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         _add_directory(archive, "certificates")
+        _add_directory(archive, "policies")
         for name in sorted(files):
             _add_file(archive, name, files[name])
     return buffer.getvalue()

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from orchestrator.sandboxes.image_base import ImageBuildFailed
+from orchestrator.sandboxes.image_policies import policy_files
+
 VERSION_LABEL = "casemate.version"
 REPOSITORY = Path(__file__).parents[2]
 
@@ -23,6 +26,8 @@ class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Add a C compiler and make (about 170 MB)."""
     extra_ca: tuple[Path, ...] = ()
     """PEM files that sandboxes shall trust for good."""
+    policies: tuple[Path, ...] = ()
+    """Folders of policy packages (see `image_policies`)."""
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -42,8 +47,9 @@ def image_files(repository: Path = REPOSITORY) -> dict[str, bytes]:
     }
     files |= {f"code/shim/{path.name}": path for path in (image / "shim").glob("*.py")}
     files |= {
-        f"code/orchestrator/protocol/{path.name}": path
-        for path in (package / "protocol").glob("*.py")
+        f"code/orchestrator/{part}/{path.name}": path
+        for part in ("protocol", "plugin_api")
+        for path in (package / part).glob("*.py")
     }
     return {name: files[name].read_bytes() for name in sorted(files)}
 
@@ -60,7 +66,21 @@ def current_version(options: ImageOptions, *, repository: Path = REPOSITORY) -> 
     _add(digest, " ".join(options.packages).encode())
     for certificate in options.extra_ca:
         _add(digest, certificate.read_bytes())
+    for name, content in all_policy_files(options).items():
+        _add(digest, name.encode())
+        _add(digest, content)
     return digest.hexdigest()[:32]
+
+
+def all_policy_files(options: ImageOptions) -> dict[str, bytes]:
+    """By their path in the build context. Raises ImageBuildFailed."""
+    files: dict[str, bytes] = {}
+    for folder in options.policies:
+        found = {f"policies/{name}": content for name, content in policy_files(folder).items()}
+        if twice := sorted(files.keys() & found.keys()):
+            raise ImageBuildFailed(f"Two policies bring the file {twice[0]} along.")
+        files |= found
+    return files
 
 
 def _add(digest: "hashlib._Hash", part: bytes) -> None:

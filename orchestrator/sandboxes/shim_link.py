@@ -1,8 +1,9 @@
 """The link to one sandbox's shim: events in, commands out, on one slot's socket.
 
 For: the handshake, numbering and acknowledgement in both directions, reconnects, and holding a
-hostile sandbox within bounds. Not for: what events mean (the rules judge them), or what happens to
-a container whose link is over (`docker_sandbox`).
+hostile sandbox within bounds. Not for: what events mean (the rules judge them), files (`transfers`
+have connections of their own), or what happens to a container whose link is over
+(`docker_sandbox`).
 
 Commands go out only after the claim. Until then what the sandbox says of itself is noted, and what
 it says to a session is kept for the one that claims it.
@@ -11,9 +12,9 @@ it says to a session is kept for the one that claims it.
 import asyncio
 import contextlib
 import re
+import socket
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 from websockets.exceptions import ConnectionClosed
@@ -45,6 +46,7 @@ from orchestrator.sandboxes.link_listener import (
     violation_of,
 )
 from orchestrator.sandboxes.settings import LinkSettings
+from orchestrator.sandboxes.transfers import Transfers
 from orchestrator.sessions.ports import ReceivedEvent
 
 FRAME_TARGET = 1 << 20
@@ -65,9 +67,12 @@ _TRANSIENT, _NOTED = _starts(*TRANSIENT), _starts(MemoryMeasured, AgentDied)
 class ShimLink:
     """One per slot, from before the container's start until the slot is gone."""
 
-    def __init__(self, socket_path: Path, *, settings: LinkSettings) -> None:
+    def __init__(self, *, settings: LinkSettings) -> None:
         self._settings = settings
-        self._listener = LinkListener(socket_path, settings=settings, handle=self._handle)
+        self.transfers = Transfers(settings=settings, order=self.send)
+        self._listener = LinkListener(
+            settings=settings, handle=self._handle, transfer=self.transfers.take
+        )
         self._connection: GuardedConnection | None = None
         self._vacant = asyncio.Event()
         self._vacant.set()
@@ -88,14 +93,16 @@ class ShimLink:
         self.agent_died: AgentDied | None = None
         self.memory: MemoryMeasured | None = None
 
-    async def open(self) -> None:
-        await self._listener.open()
+    async def open(self, listening: socket.socket) -> None:
+        """Serve this listening socket, and own it from now on."""
+        await self._listener.open(listening)
 
     async def close(self) -> None:
         """Idempotent. Events that arrived can still be read."""
         self._finish()
         self._inbox.close()
         self._stop_grace()
+        await self.transfers.close()
         await self._listener.close()
         await self._tasks.close()
 
@@ -170,6 +177,7 @@ class ShimLink:
 
     def _finish(self) -> None:
         self._over.set()
+        self.transfers.give_up()
         self._wake.set()
 
     # --- one connection ------------------------------------------------------------------------
