@@ -11,6 +11,9 @@ import msgspec
 
 T = TypeVar("T")
 
+MAX_UNKNOWN = 256 << 10
+"""Characters of a message with an unknown tag that are looked at: parsing more takes too long."""
+
 
 def snake_case(name: str) -> str:
     """`TurnEnded` -> `turn_ended`: the tag of a struct on the wire."""
@@ -66,6 +69,8 @@ class Codec(Generic[T]):
             return self._recover(frame, error)
 
     def _recover(self, frame: str | bytes, error: Exception) -> Unrecognised:
+        if len(frame) > MAX_UNKNOWN:
+            raise MalformedFrame(f"{error}.") from error
         try:
             raw = msgspec.json.decode(frame)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

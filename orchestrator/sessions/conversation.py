@@ -47,7 +47,7 @@ from orchestrator.protocol.control_events import (
     SessionRenamed,
     TurnStarted,
 )
-from orchestrator.protocol.events import Event, event_codec
+from orchestrator.protocol.events import TRANSIENT, Event, event_codec
 from orchestrator.protocol.ids import ClientId, TurnId
 from orchestrator.protocol.sandbox_events import (
     AgentDied,
@@ -56,8 +56,20 @@ from orchestrator.protocol.sandbox_events import (
     TurnEnded,
 )
 from orchestrator.protocol.wire import Unrecognised
-from orchestrator.sessions.checks import check_answers, check_decision, check_model, check_prompt
-from orchestrator.sessions.endings import SANDBOX_MISBEHAVED, agent_died, is_wished
+from orchestrator.sessions.checks import (
+    check_answers,
+    check_decision,
+    check_model,
+    check_prompt,
+    hash_of_decided,
+    names_its_input,
+)
+from orchestrator.sessions.endings import (
+    SAID_TOO_MUCH,
+    SANDBOX_MISBEHAVED,
+    agent_died,
+    is_wished,
+)
 from orchestrator.sessions.errors import (
     AnswerTooLate,
     NothingToStop,
@@ -70,7 +82,8 @@ from orchestrator.sessions.errors import (
 )
 from orchestrator.sessions.journal import Draft, Journal, is_transient
 from orchestrator.sessions.limits import SessionLimits
-from orchestrator.sessions.ports import Actor, EventLog, ReceivedEvent, Sandbox
+from orchestrator.sessions.log_allowance import LogAllowance
+from orchestrator.sessions.ports import Actor, Clock, EventLog, ReceivedEvent, Sandbox
 from orchestrator.sessions.profiles import Profile
 from orchestrator.sessions.states import is_over
 from orchestrator.sessions.titles import MAX_CHOSEN_TITLE, UNTITLED, title_from
@@ -102,12 +115,20 @@ class SandboxMisbehaved(Exception):
 
 class Conversation:
     def __init__(
-        self, journal: Journal, *, log: EventLog, profile: Profile | None, limits: SessionLimits
+        self,
+        journal: Journal,
+        *,
+        log: EventLog,
+        clock: Clock,
+        profile: Profile | None,
+        limits: SessionLimits,
     ) -> None:
         self._journal = journal
         self._log = log
         self._profile = profile
         self._limits = limits
+        self._clock = clock
+        self._allowance = LogAllowance(limits, now=clock.monotonic())
         self._stopping: TurnId | None = None
         self.sandbox: Sandbox | None = None
         self.died: Ending | None = None
@@ -192,6 +213,7 @@ class Conversation:
         if request is None:
             raise AnswerTooLate
         check_decision(decision, request)
+        decided = hash_of_decided(decision, request)
         sandbox = self._ready_sandbox()
         await self._write(
             PermissionResolved(
@@ -200,6 +222,8 @@ class Conversation:
                 by=actor.name,
                 reason=decision.reason,
                 changed_input=decision.updated_input is not None,
+                tool_name=request.tool_name,
+                input_hash=decided,
             )
         )
         await sandbox.send(AnswerPermission(permission_id=key, decision=decision))
@@ -242,6 +266,8 @@ class Conversation:
         """What the sandbox said, whether or not its turn is over. Acknowledged as far as what the
         deltas said is durable. Raises StorageFailed, SandboxMisbehaved."""
         self._refuse_flood(batch)
+        self._refuse_unnamed_inputs(batch)
+        self._refuse_endless_log(batch)
         drafts = [Draft(received.event, received.n) for received in batch]
         await self._journal.write(drafts)
         safe = [draft for draft in drafts if not is_transient(draft)]
@@ -298,6 +324,18 @@ class Conversation:
         limits = self._limits
         if len(still_open) > limits.max_open_questions or size > limits.max_open_question_bytes:
             raise SandboxMisbehaved(SANDBOX_MISBEHAVED)
+
+    def _refuse_unnamed_inputs(self, batch: Sequence[ReceivedEvent]) -> None:
+        """People are shown the input and answer by its hash: a sandbox that says them apart could
+        have one thing approved and do another."""
+        asks = (r.event for r in batch if isinstance(r.event, PermissionRequested))
+        if not all(names_its_input(ask) for ask in asks):
+            raise SandboxMisbehaved(SANDBOX_MISBEHAVED)
+
+    def _refuse_endless_log(self, batch: Sequence[ReceivedEvent]) -> None:
+        kept = sum(len(r.body) for r in batch if not isinstance(r.event, TRANSIENT))
+        if not self._allowance.spend(kept, now=self._clock.monotonic()):
+            raise SandboxMisbehaved(SAID_TOO_MUCH)
 
     # --- turns -------------------------------------------------------------------------------
 

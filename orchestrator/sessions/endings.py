@@ -35,6 +35,11 @@ SANDBOX_MISBEHAVED = Ending(
     sentence="The sandbox asked more questions at once than it may, and was stopped. Start a new "
     "session.",
 )
+SAID_TOO_MUCH = Ending(
+    tag="said_too_much",
+    sentence="This session's conversation grew larger than Casemate keeps for one session, and was "
+    "stopped. Start a new session.",
+)
 STORAGE_FAILED = Ending(
     tag="storage_failed",
     sentence="Casemate could not write this conversation to its database, and stopped the session. "

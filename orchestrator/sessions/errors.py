@@ -11,6 +11,7 @@
     ├── NothingToStop           409
     ├── AnswerTooLate           409, the permission or question is gone
     ├── BadAnswer               422
+    ├── InputChanged            409, the answer names another input than the one that is open
     ├── ModelNotAllowed         422
     ├── BadCursor               422
     ├── UnknownPrompt           404
@@ -93,6 +94,12 @@ class AnswerTooLate(RuleBroken):
 class BadAnswer(RuleBroken):
     tag, status = "bad_answer", 422
     sentence = "The answer does not fit the question."
+
+
+class InputChanged(RuleBroken):
+    tag, status = "input_changed", 409
+    sentence = "What was asked has changed since you looked."
+    advice = "Look at the request as it is now, and decide again."
 
 
 class ModelNotAllowed(RuleBroken):

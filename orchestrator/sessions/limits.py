@@ -17,6 +17,13 @@ class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_open_questions: int = 64
     """Permissions and questions open at once in one session. Agents and their subagents ask a few;
     a sandbox that asks more misbehaves and is given up."""
+    log_bytes: int = 1024 * MIB
+    """What a session's sandbox may have written into the event log in all. It is kept for good, and
+    the disk is everybody's. A long conversation has a few MiB."""
+    log_burst_bytes: int = 256 * MIB
+    """How much of that at once."""
+    log_bytes_per_second: int = MIB
+    """And how fast beyond the burst."""
     max_open_question_bytes: int = 8 * MIB
     """Of all of them together: every browser is shown them."""
     follower_frames: int = 512

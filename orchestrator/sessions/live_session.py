@@ -19,7 +19,12 @@ from orchestrator.protocol.events import Event
 from orchestrator.protocol.ids import SessionId, UserId
 from orchestrator.sessions import endings
 from orchestrator.sessions.conversation import Conversation, SandboxMisbehaved, SessionCommand
-from orchestrator.sessions.errors import RuleBroken, SessionOver, StorageFailed
+from orchestrator.sessions.errors import (
+    RuleBroken,
+    SandboxNotReady,
+    SessionOver,
+    StorageFailed,
+)
 from orchestrator.sessions.journal import Journal
 from orchestrator.sessions.limits import SessionLimits
 from orchestrator.sessions.ports import Actor, Ports, Sandbox, SessionRecord
@@ -28,6 +33,7 @@ from orchestrator.sessions.reports import Reports
 from orchestrator.sessions.room import Follower
 from orchestrator.sessions.saver import Saver
 from orchestrator.sessions.states import is_over, step
+from orchestrator.sessions.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +65,7 @@ class LiveSession:
             view, seq=seq, log=ports.log, clock=ports.clock, limits=limits, on_shown=self._shown
         )
         self._conversation = Conversation(
-            self._journal, log=ports.log, profile=profile, limits=limits
+            self._journal, log=ports.log, clock=ports.clock, profile=profile, limits=limits
         )
         self._reports = Reports()
         self._placed = asyncio.Event()
@@ -127,6 +133,20 @@ class LiveSession:
             room.leave(follower)
             if self.is_quiet:
                 self._on_quiet(self)
+
+    @property
+    def workspace(self) -> Workspace:
+        """Raises SessionOver, SandboxNotReady."""
+        if self.is_over:
+            raise SessionOver
+        if self._conversation.sandbox is None:
+            raise SandboxNotReady
+        return self._conversation.sandbox.workspace
+
+    async def note(self, event: Event) -> None:
+        """Something that a person did beside the conversation, for everybody to see. Raises
+        StorageFailed."""
+        await self._exclusively(partial(self._conversation.report, [event]))
 
     def forget(self) -> None:
         """It is no longer kept in memory."""

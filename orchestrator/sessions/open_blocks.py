@@ -4,6 +4,8 @@ Pure.
 Bounded: over `max_chars` the oldest block is forgotten; its durable event will hold all of it.
 """
 
+import io
+
 import msgspec
 
 from orchestrator.protocol.control_events import SandboxLost, SessionEnded
@@ -23,25 +25,27 @@ BlockKey = tuple[str, int]
 
 
 class OpenBlock:
-    """One unfinished block: its last delta for the names, its text in pieces."""
+    """One unfinished block: its first delta for the names, and its text so far."""
 
     def __init__(self, first: BlockDelta) -> None:
         self._named = first
-        self._pieces: list[str] = []
+        self._written = io.StringIO(newline="")
         self.length = 0
 
     def add(self, delta: BlockDelta) -> None:
-        """Deltas are idempotent: one that overlaps replaces, one that leaves a gap is ignored."""
-        if delta.offset > self.length:
+        """Deltas are idempotent: of one that overlaps only what goes beyond the end counts, one
+        that leaves a gap is ignored. What is there is never copied: many small deltas at the end
+        of a large block must cost no more than their own length."""
+        if not 0 <= delta.offset <= self.length:
             return
-        if delta.offset < self.length:
-            self._pieces = [self.text[: delta.offset]]
-        self._pieces.append(delta.text)
-        self.length = delta.offset + len(delta.text)
+        beyond = delta.text[self.length - delta.offset :]
+        if beyond:
+            self._written.write(beyond)
+            self.length += len(beyond)
 
     @property
     def text(self) -> str:
-        return "".join(self._pieces)
+        return self._written.getvalue()
 
     def as_delta(self) -> BlockDelta:
         return msgspec.structs.replace(self._named, offset=0, text=self.text)

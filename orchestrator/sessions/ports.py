@@ -12,6 +12,7 @@ from orchestrator.protocol.events import Event
 from orchestrator.protocol.ids import ClientId, ProfileName, SandboxId, SessionId, UserId
 from orchestrator.protocol.sandbox_events import SandboxEvent
 from orchestrator.sessions.profiles import Profile
+from orchestrator.sessions.workspace import Workspace
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,10 @@ class Sandbox(Protocol):
     def id(self) -> SandboxId: ...
     @property
     def memory_limit(self) -> int: ...
+    @property
+    def workspace(self) -> Workspace:
+        """Its files, for as long as it is there; afterwards each transfer is broken."""
+
     async def send(self, command: SandboxCommand) -> None:
         """Hand over a command. Kept and sent again across a reconnect of the link.
 

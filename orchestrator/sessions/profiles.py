@@ -1,6 +1,7 @@
 """Profiles: the named recipes for sandboxes. Admins edit them; users pick one."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
@@ -11,7 +12,7 @@ from orchestrator.sessions.errors import UnknownProfile
 MIB = 1 << 20
 
 
-class Resources(msgspec.Struct, frozen=True, kw_only=True):
+class Resources(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The limits of one sandbox. Sizes in bytes; the tmpfs sizes count towards `memory`."""
 
     memory: int = 1536 * MIB
@@ -23,7 +24,43 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     shm: int = 64 * MIB
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
+class Injection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A secret that the egress proxy adds to requests to one host; no sandbox ever holds it.
+
+    `bearer`: `Bearer <secret>`; `basic`: user and secret as HTTP's basic scheme has them; `raw`:
+    the secret alone is the header's value.
+    """
+
+    secret_file: str
+    """Path on the control plane's machine; read anew when it changes."""
+    header: str = "authorization"
+    scheme: Literal["bearer", "basic", "raw"] = "bearer"
+    username: str = ""
+
+
+class EgressRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A host that sandboxes may reach by name: `pypi.example.org`, or `*.example.org` for every
+    name below it. Addresses are never allowed."""
+
+    host: str
+    ports: tuple[int, ...] = (443,)
+    inject: Injection | None = None
+    """Requests to this host are then opened at the proxy, which makes the outer TLS connection."""
+    private: bool = False
+    """The name may lead to a private address: for a mirror in the operator's own network."""
+
+
+class Egress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What sandboxes may reach beside the model: nothing, unless it is listed."""
+
+    allow: tuple[EgressRule, ...] = ()
+    max_bytes_up: int = 256 * MIB
+    """Per session. What is sent counts most: it is how data would leave."""
+    max_bytes_down: int = 4096 * MIB
+    """Per session."""
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`models` are those that the gateway lets through: exact ids, or a prefix ending in `*`."""
 
     name: ProfileName
@@ -33,6 +70,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ("claude-*",)
     resources: Resources = Resources()
     image: str = "casemate-sandbox:current"
+    egress: Egress = Egress()
+    token_budget: int | None = None
+    """Tokens, read and written, that one session may use; None for no limit of its own."""
 
 
 class FixedProfiles:

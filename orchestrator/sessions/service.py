@@ -10,18 +10,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from orchestrator.protocol.chat import BrowserCommand, Resume, SequencedEvent, SessionView
-from orchestrator.protocol.control_events import UpstreamFailed, UsageMetered
+from orchestrator.protocol.control_events import EgressRefused, UpstreamFailed, UsageMetered
 from orchestrator.protocol.events import event_codec
 from orchestrator.protocol.ids import ProfileName, SessionId, UserId
 from orchestrator.sessions import endings
 from orchestrator.sessions.cursors import decode_cursor, encode_cursor
 from orchestrator.sessions.errors import (
+    SessionOver,
     ShuttingDown,
     StorageFailed,
     TooManySessions,
     UnknownProfile,
     UnknownSession,
 )
+from orchestrator.sessions.files import Files
+from orchestrator.sessions.files_limits import FileLimits
 from orchestrator.sessions.journal import latest_events
 from orchestrator.sessions.limits import SessionLimits
 from orchestrator.sessions.live_session import LiveSession
@@ -43,9 +46,16 @@ NEWEST = 1 << 62
 class Sessions:
     """Call `start` before the first request and `close` after the last."""
 
-    def __init__(self, ports: Ports, limits: SessionLimits | None = None) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        limits: SessionLimits | None = None,
+        *,
+        files: FileLimits | None = None,
+    ) -> None:
         self._ports = ports
         self._limits = limits or SessionLimits()
+        self.files = Files(self._live, limits=files or FileLimits())
         self._in_memory: dict[SessionId, LiveSession] = {}
         self._keyed = asyncio.Lock()
         self._closing = False
@@ -152,6 +162,11 @@ class Sessions:
         session = self._in_memory.get(session_id)
         if session is not None:
             session.reports.add_failure(event)
+
+    def egress_refused(self, session_id: SessionId, event: EgressRefused) -> None:
+        session = self._in_memory.get(session_id)
+        if session is not None:
+            session.reports.add_refusal(event)
 
     # --- from the composition root -----------------------------------------------------------
 
@@ -266,6 +281,13 @@ class Sessions:
         if record is None or record.owner != actor.id:
             raise UnknownSession
         return record
+
+    async def _live(self, actor: Actor, session_id: SessionId) -> LiveSession:
+        await self._owned(actor, session_id)
+        live = self._in_memory.get(session_id)
+        if live is None or live.is_over:
+            raise SessionOver
+        return live
 
     async def _open(self, actor: Actor, session_id: SessionId) -> LiveSession:
         record = await self._owned(actor, session_id)

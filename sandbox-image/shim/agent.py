@@ -24,6 +24,7 @@ from orchestrator.protocol.commands import (
     AnswerPermission,
     AnswerQuestion,
     Interrupt,
+    OpenTransfer,
     SandboxCommand,
     SetModel,
     SetPermissionMode,
@@ -40,13 +41,15 @@ from orchestrator.protocol.sandbox_events import (
 from orchestrator.protocol.wire import Unrecognised
 from shim.cli_process import wait_for_exit
 from shim.context import ContextGauge
+from shim.hooks import Hooks
 from shim.measurements import say_memory
 from shim.options import WORKSPACE, agent_options
 from shim.outbox import EventOutbox
-from shim.permissions import AnswerUnexpected, Permissions
+from shim.permissions import AnswerUnexpected, InputChanged, Permissions
+from shim.policies import Policies
 from shim.stderr import StderrTail
 from shim.translation import Translator
-from shim.turns import TurnRunning, Turns
+from shim.turns import Turn, TurnRunning, Turns
 
 CONNECT_SECONDS = 90.0
 """The first start of all reads 380 MB from a cold disk."""
@@ -85,8 +88,12 @@ class Agent:
         self._outbox = outbox
         self._say = outbox.say
         self._stderr = StderrTail(outbox.say)
-        self._permissions = Permissions(outbox.say, allowed_tools=setup.allowed_tools)
         self._turns = Turns(outbox.say)
+        self._policies = Policies(setup)
+        self._hooks = Hooks(outbox.say, policies=self._policies, turns=self._turns)
+        self._permissions = Permissions(
+            outbox.say, allowed_tools=setup.allowed_tools, forbids=self._hooks.forbids
+        )
         self._translator = Translator()
         self._context = ContextGauge()
         self._commands: asyncio.Queue[SandboxCommand] = asyncio.Queue(MAX_COMMANDS)
@@ -97,6 +104,7 @@ class Agent:
                 setup,
                 can_use_tool=self._permissions.can_use_tool,
                 stderr=self._stderr,
+                hooks=self._hooks.matchers(),
                 workspace=workspace,
             ),
             transport=transport,
@@ -104,6 +112,7 @@ class Agent:
 
     async def connect(self) -> None:
         """Raises AgentUnavailable."""
+        await self._policies.load()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._client.connect()
@@ -130,6 +139,7 @@ class Agent:
     async def close(self) -> None:
         """Ends the CLI. What it does not end by then ends with the container."""
         self._permissions.withdraw_all()
+        self._policies.close()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._client.disconnect()
@@ -164,6 +174,8 @@ class Agent:
                 self._permissions.answer_question(command)
         except AnswerUnexpected:
             self._fail(_tag(command), "That question is no longer open.")
+        except InputChanged:
+            self._fail(_tag(command), "The answer was for another input, so it was denied.")
 
     async def _obey_commands(self) -> None:
         while True:
@@ -187,6 +199,8 @@ class Agent:
                 self._say(PermissionModeChanged(mode=command.mode))
             case AnswerPermission() | AnswerQuestion() | Interrupt() | Unrecognised():
                 pass  # done when they were received
+            case OpenTransfer():
+                pass  # not the agent's (see `transfers`)
             case _:
                 assert_never(command)
 
@@ -196,12 +210,27 @@ class Agent:
         except TurnRunning:
             self._fail(_tag(command), "A turn is running.")
             return
+        if not await self._may_go_on(turn, command.text):
+            return
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 await self._client.query(turn.prompt(command.text))
         except Exception as error:  # noqa: BLE001 - nothing more can be done about it
             text = str(error) or type(error).__name__
             self._turns.cut_off(outcome="failed", subtype="prompt_not_taken", text=text)
+
+    async def _may_go_on(self, turn: Turn, prompt: str) -> bool:
+        """Ends the turn of a prompt that is refused, or was stopped while it was judged."""
+        refused = await self._hooks.refusal(turn.id, prompt)
+        if self._turns.current is not turn:
+            return False
+        if refused is not None:
+            self._turns.cut_off(outcome="failed", subtype="prompt_blocked", text=refused.reason)
+            return False
+        if turn.stopped:
+            self._turns.cut_off(outcome="interrupted", subtype="stopped", text="")
+            return False
+        return True
 
     async def _interrupt(self, turn_id: TurnId) -> None:
         turn = self._turns.current

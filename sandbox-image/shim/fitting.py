@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.protocol.event_parts import ContentPart
+from orchestrator.protocol.intricacy import MOST_CONTAINERS, too_intricate
 from orchestrator.protocol.link import MAX_EVENT_BYTES
 from orchestrator.protocol.sandbox_events import (
     SandboxEvent,
@@ -16,16 +17,20 @@ from orchestrator.protocol.sandbox_events import (
     ToolFinished,
     sandbox_event_codec,
 )
+from shim.bounds import bounded
 from shim.foreign_values import without_lone_surrogates
 
 STRING_LIMITS = (100_000, 10_000, 1_000, 100)
 """Characters that a string may keep, tried in this order."""
+MOST_PARTS = 1_000
+"""Of a list, where an event is too intricate."""
 MAX_IMAGE = 700 << 10
 """Characters of base64: a part of an image is of no use to anybody."""
 
 
 def fit(event: SandboxEvent, *, limit: int = MAX_EVENT_BYTES) -> bytes:
     """The event as JSON of at most `limit` bytes."""
+    event = bounded(_simplified(event) if too_intricate(event) else event)
     body = _encoded(event)
     if body is not None and len(body) <= limit:
         return body
@@ -35,6 +40,22 @@ def fit(event: SandboxEvent, *, limit: int = MAX_EVENT_BYTES) -> bytes:
             return body
     note = SystemNoted(subtype="event_too_large", data={"event": type(event).__name__})
     return sandbox_event_codec.encode(note).encode()
+
+
+def _simplified(value: Any) -> Any:
+    """Without what has more parts, or more levels, than an event may have."""
+    match value:
+        case msgspec.Struct():
+            fields = {name: getattr(value, name) for name in value.__struct_fields__}
+            return msgspec.structs.replace(
+                value, **{name: _simplified(part) for name, part in fields.items()}
+            )
+        case list() if value and isinstance(value[0], msgspec.Struct):
+            return [_simplified(part) for part in value[:MOST_PARTS]]
+        case dict() | list() if too_intricate(value, most=MOST_CONTAINERS // 4):
+            return {"omitted": "more parts than can be shown"} if isinstance(value, dict) else []
+        case _:
+            return value
 
 
 def _encoded(event: object) -> bytes | None:

@@ -4,9 +4,11 @@
 hooks, start servers and allow tools. What is fixed for every sandbox stands here, not in a profile.
 """
 
+import json
 from collections.abc import Callable
+from typing import Any
 
-from claude_agent_sdk import CanUseTool, ClaudeAgentOptions
+from claude_agent_sdk import CanUseTool, ClaudeAgentOptions, HookMatcher
 from claude_agent_sdk.types import SystemPromptPreset
 
 from orchestrator.protocol.agent import AgentSetup
@@ -15,12 +17,21 @@ WORKSPACE = "/workspace"
 MAX_MESSAGE_BYTES = 64 << 20
 """One message of the CLI. The SDK's own limit, 1 MiB, ends a session at the first large image."""
 
+FILE_TOOLS_STAY = json.dumps({"permissions": {"blockFileToolReadsOutsideWorkingDirectories": True}})
+"""The CLI reads what a prompt names as `@path` (a person's, or one that Claude writes for a
+subagent) without asking. With this it does so in the workspace only, wherever links lead, and its
+file tools stay there, too; a command that leaves the workspace is asked for as ever. The CLI heeds
+it from its command line alone: in managed settings it does nothing."""
+NO_MENTIONS = {"CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1"}
+"""Where tools are judged, Claude reads by a tool what a prompt names: nothing is read unjudged."""
+
 
 def agent_options(
     setup: AgentSetup,
     *,
     can_use_tool: CanUseTool,
     stderr: Callable[[str], None],
+    hooks: dict[Any, list[HookMatcher]] | None = None,
     workspace: str = WORKSPACE,
 ) -> ClaudeAgentOptions:
     return ClaudeAgentOptions(
@@ -30,7 +41,10 @@ def agent_options(
         disallowed_tools=setup.disallowed_tools,
         max_turns=setup.max_turns,
         setting_sources=[],
+        settings=FILE_TOOLS_STAY,
         strict_mcp_config=True,
+        env=NO_MENTIONS if setup.forbidden or setup.policies else {},
+        hooks=hooks or None,
         include_partial_messages=True,
         forward_subagent_text=True,
         cwd=workspace,

@@ -1,14 +1,15 @@
 """Asks a person, through the control plane, what the CLI may do; the CLI waits for the answer.
 
 A request ends in exactly one way: answered, or withdrawn (the CLI gave up on it, the turn was
-stopped, the agent is gone). What a person is shown is exactly what will run: an input that is too
-large to be shown is denied.
+stopped, the agent is gone). What a person is shown is exactly what will run: an input that cannot
+be shown whole is denied, an answer holds for the input that it names, and what was shown is what
+the CLI is told to run.
 """
 
 import asyncio
 import uuid
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from claude_agent_sdk import (
@@ -21,12 +22,15 @@ from claude_agent_sdk import (
 
 from orchestrator.protocol.commands import AnswerPermission, AnswerQuestion, PermissionDecision
 from orchestrator.protocol.ids import PermissionId, QuestionId
+from orchestrator.protocol.input_hash import input_hash
+from orchestrator.protocol.link import MAX_EVENT_BYTES
 from orchestrator.protocol.sandbox_events import (
     PermissionRequested,
     PermissionWithdrawn,
     QuestionAsked,
     QuestionWithdrawn,
     SandboxEvent,
+    sandbox_event_codec,
 )
 from shim.foreign_values import as_dict, as_text_or_none
 from shim.questions import read_questions
@@ -36,13 +40,41 @@ MAX_WAITING = 64
 """Requests at once. More is no agent at work, but something that floods the person."""
 MAX_INPUT_BYTES = 512 << 10
 """JSON bytes of an input that can be shown whole."""
+MAX_REQUEST_BYTES = MAX_EVENT_BYTES - (64 << 10)
+"""JSON bytes of a request with all that the CLI says of it. A longer event would be cut."""
+TOO_LARGE = "The input is too large to be shown to a person."
+STOPPED = "The turn was stopped."
 QUESTION_TOOL = "AskUserQuestion"
 
 Say = Callable[[SandboxEvent], None]
 
 
+class Forbids(Protocol):
+    """Whether an input that a person wrote is one that the profile forbids: the CLI has no hook for
+    those. The reason, or None."""
+
+    async def __call__(
+        self, tool_name: str, tool_input: dict[str, Any], *, tool_use_id: str | None
+    ) -> str | None: ...
+
+
+async def _nothing(*_given: object, **_also: object) -> str | None:
+    return None
+
+
 class AnswerUnexpected(Exception):
     """There is no such open request: it was answered before, or withdrawn."""
+
+
+class InputChanged(Exception):
+    """The answer names another input than the one that waits. It counts as a denial."""
+
+
+class _Open(msgspec.Struct, frozen=True):
+    """A request that waits for a person."""
+
+    request: PermissionRequested
+    answer: "asyncio.Future[PermissionDecision | None]"
 
 
 class Permissions:
@@ -52,10 +84,13 @@ class Permissions:
     those that a person grants, so what a profile allows is allowed here.
     """
 
-    def __init__(self, say: Say, *, allowed_tools: Collection[str] = ()) -> None:
+    def __init__(
+        self, say: Say, *, allowed_tools: Collection[str] = (), forbids: Forbids = _nothing
+    ) -> None:
         self._say = say
+        self._forbids = forbids
         self._allowed_tools = frozenset(allowed_tools)
-        self._permissions: dict[PermissionId, asyncio.Future[PermissionDecision | None]] = {}
+        self._permissions: dict[PermissionId, _Open] = {}
         self._questions: dict[QuestionId, asyncio.Future[dict[str, str] | None]] = {}
 
     async def can_use_tool(
@@ -65,18 +100,25 @@ class Permissions:
             return PermissionResultAllow()
         if len(self._permissions) + len(self._questions) >= MAX_WAITING:
             return PermissionResultDeny(message="Too many questions are waiting for a person.")
-        if not _can_be_shown(tool_input):
-            return PermissionResultDeny(message="The input is too large to be shown to a person.")
-        if tool_name == QUESTION_TOOL and read_questions(tool_input):
-            return await self._ask_question(tool_input, context)
-        return await self._ask_permission(tool_name, tool_input, context)
+        shown = _as_shown(tool_input)
+        if shown is None:
+            return PermissionResultDeny(message=TOO_LARGE)
+        if tool_name == QUESTION_TOOL and read_questions(shown):
+            return await self._ask_question(shown, context)
+        request = _request(tool_name, shown, context)
+        if not _fits(request):
+            return PermissionResultDeny(message=TOO_LARGE)
+        return await self._ask_permission(request, context)
 
     def answer_permission(self, command: AnswerPermission) -> None:
-        """Raises AnswerUnexpected."""
+        """Raises AnswerUnexpected, InputChanged."""
         waiting = self._permissions.get(command.permission_id)
-        if waiting is None or waiting.done():
+        if waiting is None or waiting.answer.done():
             raise AnswerUnexpected
-        waiting.set_result(command.decision)
+        if command.decision.input_hash != waiting.request.input_hash:
+            waiting.answer.set_result(None)
+            raise InputChanged
+        waiting.answer.set_result(command.decision)
 
     def answer_question(self, command: AnswerQuestion) -> None:
         """Raises AnswerUnexpected."""
@@ -88,27 +130,32 @@ class Permissions:
     def withdraw_all(self) -> None:
         """The turn was stopped, or the agent is gone: no answer is needed any more."""
         for permission in self._permissions.values():
-            if not permission.done():
-                permission.set_result(None)
+            if not permission.answer.done():
+                permission.answer.set_result(None)
         for question in self._questions.values():
             if not question.done():
                 question.set_result(None)
 
     async def _ask_permission(
-        self, tool_name: str, tool_input: dict[str, Any], context: ToolPermissionContext
+        self, request: PermissionRequested, context: ToolPermissionContext
     ) -> PermissionResult:
-        permission_id = PermissionId(uuid.uuid4().hex)
-        waiting = asyncio.get_running_loop().create_future()
-        self._permissions[permission_id] = waiting
+        answer = asyncio.get_running_loop().create_future()
+        self._permissions[request.permission_id] = _Open(request, answer)
         decision: PermissionDecision | None = None
         try:
-            self._say(_request(permission_id, tool_name, tool_input, context))
-            decision = await waiting
+            self._say(request)
+            decision = await answer
         finally:
-            del self._permissions[permission_id]
+            del self._permissions[request.permission_id]
             if decision is None:
-                self._say(PermissionWithdrawn(permission_id=permission_id))
-        return _result(decision, context.suggestions)
+                self._say(PermissionWithdrawn(permission_id=request.permission_id))
+        result = _result(decision, request, context.suggestions)
+        if decision is None or decision.updated_input is None:
+            return result
+        reason = await self._forbids(
+            request.tool_name, decision.updated_input, tool_use_id=request.tool_use_id
+        )
+        return result if reason is None else PermissionResultDeny(message=reason)
 
     async def _ask_question(
         self, tool_input: dict[str, Any], context: ToolPermissionContext
@@ -131,20 +178,18 @@ class Permissions:
             if answers is None:
                 self._say(QuestionWithdrawn(question_id=question_id))
         if answers is None:
-            return PermissionResultDeny(message="The turn was stopped.", interrupt=True)
+            return PermissionResultDeny(message=STOPPED, interrupt=True)
         return PermissionResultAllow(updated_input={**tool_input, "answers": answers})
 
 
 def _request(
-    permission_id: PermissionId,
-    tool_name: str,
-    tool_input: dict[str, Any],
-    context: ToolPermissionContext,
+    tool_name: str, shown: dict[str, Any], context: ToolPermissionContext
 ) -> PermissionRequested:
     return PermissionRequested(
-        permission_id=permission_id,
+        permission_id=PermissionId(uuid.uuid4().hex),
         tool_name=tool_name,
-        input=as_dict(tool_input),
+        input=shown,
+        input_hash=input_hash(tool_name, shown),
         tool_use_id=as_text_or_none(context.tool_use_id),
         title=as_text_or_none(context.title),
         display_name=as_text_or_none(context.display_name),
@@ -157,24 +202,39 @@ def _request(
 
 
 def _result(
-    decision: PermissionDecision | None, suggestions: list[PermissionUpdate]
+    decision: PermissionDecision | None,
+    request: PermissionRequested,
+    suggestions: list[PermissionUpdate],
 ) -> PermissionResult:
+    """What is allowed goes back whole: not "the input", whichever that is, but this one."""
     if decision is None:
-        return PermissionResultDeny(message="The turn was stopped.", interrupt=True)
+        return PermissionResultDeny(message=STOPPED, interrupt=True)
     if decision.choice in ("deny", "deny_and_stop"):
         return PermissionResultDeny(
             message=decision.reason or "The user does not want this to be done.",
             interrupt=decision.choice == "deny_and_stop",
         )
     always = decision.choice == "allow_always"
+    changed = decision.updated_input
     return PermissionResultAllow(
-        updated_input=decision.updated_input,
+        updated_input=request.input if changed is None else changed,
         updated_permissions=granted(suggestions, decision.suggestions) if always else None,
     )
 
 
-def _can_be_shown(tool_input: dict[str, Any]) -> bool:
+def _as_shown(tool_input: dict[str, Any]) -> dict[str, Any] | None:
+    """The input as whoever reads its JSON has it. None for what cannot be shown whole."""
     try:
-        return len(msgspec.json.encode(tool_input)) <= MAX_INPUT_BYTES
+        body = msgspec.json.encode(as_dict(tool_input))
+        if len(body) > MAX_INPUT_BYTES:
+            return None
+        return msgspec.json.decode(body, type=dict[str, Any])
     except (ValueError, TypeError, RecursionError):  # half characters, or nesting without end
+        return None
+
+
+def _fits(request: PermissionRequested) -> bool:
+    try:
+        return len(sandbox_event_codec.encode(request).encode()) <= MAX_REQUEST_BYTES
+    except (ValueError, TypeError, RecursionError):
         return False

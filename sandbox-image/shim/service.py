@@ -12,9 +12,11 @@ from orchestrator.protocol.commands import SandboxCommand
 from orchestrator.protocol.link import PROTOCOL_VERSION, Hello
 from shim.agent import Agent, AgentUnavailable
 from shim.link import SOCKET, Link
+from shim.loopback_proxy import LoopbackProxy, ProxyUnavailable
 from shim.measurements import keep_saying_memory
 from shim.options import WORKSPACE
 from shim.outbox import EventOutbox
+from shim.transfers import Transfers
 
 CLI_VERSION = Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude.version"
 """As the SDK records it beside the CLI that it brings along."""
@@ -31,7 +33,8 @@ async def serve(
     """Ends when it is cancelled. An agent that could not be connected is told all the same."""
     outbox = EventOutbox()
     began = time.monotonic()
-    agent, failure = await _connected(setup, outbox, workspace)
+    proxy = LoopbackProxy()
+    agent, failure = await _connected(setup, outbox, workspace, proxy)
     hello = Hello(
         protocol=PROTOCOL_VERSION,
         version=_recorded(version),
@@ -40,10 +43,11 @@ async def serve(
         failure=failure,
         startup_ms={"import": import_ms, "connect": int((time.monotonic() - began) * 1000)},
     )
+    transfers = Transfers(workspace=workspace, socket=socket)
     link = Link(
         hello=hello,
         outbox=outbox,
-        on_command=agent.receive if agent else _ignore,
+        on_command=transfers.before(agent.receive if agent else _ignore),
         socket=socket,
     )
     try:
@@ -53,20 +57,25 @@ async def serve(
             if agent:
                 tasks.create_task(agent.run(), name="agent")
     finally:
+        await transfers.close()
+        await proxy.close()
         if agent:
             await agent.close()
 
 
 async def _connected(
-    setup: Path, outbox: EventOutbox, workspace: str
+    setup: Path, outbox: EventOutbox, workspace: str, proxy: LoopbackProxy
 ) -> tuple[Agent | None, str | None]:
-    """The agent, or why there is none."""
+    """The agent, or why there is none. What it shall trust is there before it starts."""
     try:
-        agent = Agent(_read_setup(setup), outbox=outbox, workspace=workspace)
+        agent_setup = _read_setup(setup)
+        if agent_setup.egress:
+            await proxy.open()
+        agent = Agent(agent_setup, outbox=outbox, workspace=workspace)
         await agent.connect()
     except (OSError, msgspec.DecodeError) as error:
         return None, f"The agent's setup cannot be read: {error}"
-    except AgentUnavailable as error:
+    except (AgentUnavailable, ProxyUnavailable) as error:
         return None, error.sentence
     return agent, None
 

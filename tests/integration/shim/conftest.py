@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from orchestrator.protocol import sandbox_events
 from orchestrator.protocol.agent import AgentSetup
 from orchestrator.protocol.commands import SandboxCommand, sandbox_command_codec
-from orchestrator.protocol.ids import ProfileName, TurnId
+from orchestrator.protocol.ids import ProfileName, SlotId, TurnId
 from orchestrator.protocol.link import (
     MAX_FRAME_BYTES,
     Batch,
@@ -164,10 +165,12 @@ async def start_sandbox(
     """Starts the image with the product's own container spec, on the scripted model."""
 
     @contextlib.asynccontextmanager
-    async def start(**setup: Any) -> AsyncIterator[RunningSandbox]:
+    async def start(
+        image: BuiltImage = sandbox_image, **setup: Any
+    ) -> AsyncIterator[RunningSandbox]:
         agent = AgentSetup(model="claude-sonnet-4-5", **setup)
         profile = Profile(name=ProfileName("test"), title="Test", agent=agent)
-        slot = slots.create(agent)
+        slot = slots.create(SlotId(secrets.token_hex(16)), agent)
         plane = ListeningPlane()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(slots.remove, slot.id)
@@ -177,7 +180,7 @@ async def start_sandbox(
             body = container_body(
                 profile,
                 slot=slot,
-                image=Image(id=sandbox_image.id, version=sandbox_image.version),
+                image=Image(id=image.id, version=image.version),
                 host=Host(runtime="runc", cpus=os.cpu_count() or 1),
                 owner=Owner(instance="shim-tests", epoch="0"),
                 seccomp=seccomp_profile(),
@@ -225,6 +228,6 @@ async def _gateway(slot: Slot, url: str) -> AsyncIterator[None]:
         there = await asyncio.open_connection(host, int(port))
         await asyncio.gather(pipe(reader, there[1]), pipe(there[0], writer))
 
-    async with await asyncio.start_unix_server(carry, slot.gateway_socket):
-        slot.gateway_socket.chmod(0o666)
+    async with await asyncio.start_unix_server(carry, slot.model_socket):
+        slot.model_socket.chmod(0o666)
         yield

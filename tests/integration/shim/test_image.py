@@ -1,4 +1,5 @@
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,11 @@ import pytest
 from orchestrator.sandboxes.image_builder import BuiltImage, is_stale, preread_image
 
 MAX_SIZE = 700 << 20
+SECRET = re.compile(r"sk-ant-|SECRET|PASSWORD|TOKEN|ghp_|AKIA|_proxy=", re.IGNORECASE)
+SECRET_FILES = re.compile(
+    r"(^|/)(pip\.conf|\.netrc|\.npmrc|\.pypirc|\.env|id_(rsa|ed25519)|\.git-credentials|"
+    r"credentials\.json|\.aws/|\.docker/config\.json|usr/local/share/ca-certificates/.+\.crt$)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,42 @@ def test_nothing_of_the_machine_that_built_it(files, docker_engine, sandbox_imag
     history = json.dumps(docker_engine.api.history(sandbox_image.id))
     assert "pip.conf" not in history
     assert "index-url" not in history
+
+
+def test_it_asks_for_nothing_of_the_host(docker_engine, sandbox_image):
+    """The image's own user is not root, and it brings no volumes, ports or triggers along."""
+    config = docker_engine.api.inspect_image(sandbox_image.id)["Config"]
+    assert config["User"].split(":")[0] not in {"", "0", "root"}
+    assert [config.get(name) for name in ("Volumes", "ExposedPorts", "OnBuild")] == [None] * 3
+    assert [v for v in config["Env"] if SECRET.search(v)] == []
+
+
+def test_no_layer_hides_a_secret(docker_engine, sandbox_image, tmp_path):
+    """Also in what later layers cover there is no key, no credential and no setting of the machine
+    that built it."""
+    path = tmp_path / "image.tar"
+    with path.open("wb") as out:
+        for chunk in docker_engine.images.get(sandbox_image.id).save():
+            out.write(chunk)
+    names, suspicious = 0, []
+    with tarfile.open(path) as image:
+        for member in filter(is_layer, image):
+            with tarfile.open(fileobj=image.extractfile(member), mode="r|*") as layer:
+                for file in layer:
+                    names += 1
+                    if SECRET_FILES.search(file.name):
+                        suspicious.append(file.name)
+    path.unlink()
+    assert names > 5000
+    assert suspicious == []
+
+
+def is_layer(member):
+    """Of an image's archive, in either of the forms that engines write."""
+    is_old = member.name.endswith("/layer.tar")
+    return member.isfile() and (
+        is_old or (member.size > 1 << 16 and "/blobs/" in f"/{member.name}")
+    )
 
 
 def test_packages_leave_their_list_for_scanners(files):

@@ -28,7 +28,8 @@ async def answer(plane, *, after: int = 0, **decision) -> sandbox_events.Permiss
     request = await plane.first(sandbox_events.PermissionRequested, after=after)
     await plane.send(
         AnswerPermission(
-            permission_id=request.permission_id, decision=PermissionDecision(**decision)
+            permission_id=request.permission_id,
+            decision=PermissionDecision(**{"input_hash": request.input_hash} | decision),
         )
     )
     return request
@@ -191,7 +192,8 @@ async def test_model_and_mode_change_live(sandbox, model):
 async def test_commands_that_make_no_sense_hurt_nothing(sandbox):
     """An unknown command, an answer to nothing and a second turn fail by themselves."""
     nothing = AnswerPermission(
-        permission_id=PermissionId("gone"), decision=PermissionDecision(choice="allow")
+        permission_id=PermissionId("gone"),
+        decision=PermissionDecision(choice="allow", input_hash=""),
     )
     await sandbox.plane.send(
         Unrecognised(tag="fly", raw={}),
@@ -264,8 +266,8 @@ async def test_an_agent_that_cannot_start_says_why(start_sandbox, slots):
         await running.plane.connected()
     create = slots.create
 
-    def spoiled(setup):
-        slot = create(setup)
+    def spoiled(slot_id, setup):
+        slot = create(slot_id, setup)
         (slot.path / "agent.json").write_text('{"model": 5}')
         return slot
 

@@ -8,7 +8,6 @@ from orchestrator.protocol.chat import (
     MAX_PROMPT_BYTES,
     ChooseModel,
     ChoosePermissionMode,
-    DecidePermission,
     End,
     GiveAnswer,
     Ping,
@@ -19,7 +18,6 @@ from orchestrator.protocol.chat import (
 from orchestrator.protocol.commands import (
     AnswerPermission,
     Interrupt,
-    PermissionDecision,
     StartTurn,
 )
 from orchestrator.protocol.control_events import (
@@ -29,19 +27,23 @@ from orchestrator.protocol.control_events import (
     QuestionAnswered,
     TurnStarted,
 )
+from orchestrator.protocol.input_hash import input_hash
 from orchestrator.protocol.sandbox_events import (
     AgentFailed,
     BlockDelta,
     ModelChanged,
     PermissionRequested,
     PermissionWithdrawn,
+    PromptAnnotated,
+    PromptBlocked,
     TextWritten,
+    ToolForbidden,
     TurnEnded,
 )
 from orchestrator.sessions import errors
+from orchestrator.testing.chat_client import decision_on
+from orchestrator.testing.fake_agent import permission_request
 from orchestrator.testing.session_world import ANNA, BERT, eventually
-
-ALLOW = PermissionDecision(choice="allow")
 
 
 def turns_over(count):
@@ -233,11 +235,11 @@ async def test_permission_is_asked_and_allowed(world):
         await browser.until_state("asking")
         [request] = browser.view.permissions
         assert request.suggestions
-        decide = DecidePermission(permission_id=request.permission_id, decision=ALLOW)
-        await world.command(session.id, decide)
+        await world.command(session.id, decision_on(request, "allow"))
         await browser.until(turns_over(1))
         [resolved] = browser.of(PermissionResolved)
         assert (resolved.choice, resolved.by) == ("allow", "Anna")
+        assert (resolved.tool_name, resolved.input_hash) == ("Bash", request.input_hash)
         assert browser.view.permissions == []
 
 
@@ -247,9 +249,8 @@ async def test_deny_and_stop_ends_the_turn(world):
     async with world.browser(session.id) as browser:
         await world.say(session.id, "!bash rm -rf /")
         await browser.until_state("asking")
-        decision = PermissionDecision(choice="deny_and_stop", reason="never")
-        key = browser.view.permissions[0].permission_id
-        await world.command(session.id, DecidePermission(permission_id=key, decision=decision))
+        [request] = browser.view.permissions
+        await world.command(session.id, decision_on(request, "deny_and_stop", reason="never"))
         await browser.until(turns_over(1))
         assert browser.of(TurnEnded)[0].outcome == "interrupted"
 
@@ -260,11 +261,10 @@ async def test_first_of_two_answers_wins(world):
     async with world.browser(session.id) as browser:
         await world.say(session.id, "!bash ls")
         await browser.until_state("asking")
-        key = browser.view.permissions[0].permission_id
-        deny = PermissionDecision(choice="deny")
+        [request] = browser.view.permissions
         results = await asyncio.gather(
-            world.command(session.id, DecidePermission(permission_id=key, decision=ALLOW)),
-            world.command(session.id, DecidePermission(permission_id=key, decision=deny)),
+            world.command(session.id, decision_on(request, "allow")),
+            world.command(session.id, decision_on(request, "deny")),
             return_exceptions=True,
         )
         assert results[0] is None
@@ -279,24 +279,24 @@ async def test_stop_while_asking_withdraws_the_question(world):
     async with world.browser(session.id) as browser:
         await world.say(session.id, "!bash ls")
         await browser.until_state("asking")
-        key = browser.view.permissions[0].permission_id
+        [request] = browser.view.permissions
         await world.command(session.id, Stop())
         await browser.until(turns_over(1))
         await browser.until_state("idle")
         assert browser.of(PermissionWithdrawn)
         assert browser.view.permissions == []
         with pytest.raises(errors.AnswerTooLate):
-            await world.command(session.id, DecidePermission(permission_id=key, decision=ALLOW))
+            await world.command(session.id, decision_on(request, "allow"))
 
 
 @pytest.mark.parametrize(
     "decision",
     [
-        PermissionDecision(choice="deny", updated_input={"command": "ls"}),
-        PermissionDecision(choice="allow", reason="because"),
-        PermissionDecision(choice="allow", suggestions=[0]),
-        PermissionDecision(choice="allow_always", suggestions=[7]),
-        PermissionDecision(choice="allow_always", suggestions=[-1]),
+        {"choice": "deny", "updated_input": {"command": "ls"}},
+        {"choice": "allow", "reason": "because"},
+        {"choice": "allow", "suggestions": [0]},
+        {"choice": "allow_always", "suggestions": [7]},
+        {"choice": "allow_always", "suggestions": [-1]},
     ],
 )
 async def test_decision_must_fit(world, decision):
@@ -305,10 +305,84 @@ async def test_decision_must_fit(world, decision):
     async with world.browser(session.id) as browser:
         await world.say(session.id, "!bash ls")
         await browser.until_state("asking")
-        key = browser.view.permissions[0].permission_id
+        [request] = browser.view.permissions
         with pytest.raises(errors.BadAnswer):
-            await world.command(session.id, DecidePermission(permission_id=key, decision=decision))
+            await world.command(session.id, decision_on(request, **decision))
         assert (await world.sessions.view(ANNA, session.id)).permissions
+
+
+async def test_a_decision_names_what_was_shown(world):
+    """An answer that names no input, or another one than the open request's, decides nothing."""
+    session = await world.create()
+    async with world.browser(session.id) as browser:
+        await world.say(session.id, "!bash ls")
+        await browser.until_state("asking")
+        [request] = browser.view.permissions
+        for named in ("", input_hash("Bash", {"command": "rm -rf /"})):
+            with pytest.raises(errors.InputChanged):
+                await world.command(session.id, decision_on(request, "allow", input_hash=named))
+        assert not browser.of(PermissionResolved)
+        assert not [c for c in world.pool.made[0].sent if isinstance(c, AnswerPermission)]
+
+
+async def test_a_request_that_is_swapped_is_not_what_was_approved(world):
+    """A sandbox that asks anew under the same name gets no answer that was for the first."""
+    session = await world.create()
+    sandbox = world.pool.made[0]
+    async with world.browser(session.id) as browser:
+        first = permission_request("p", "Bash", {"command": "ls"})
+        sandbox.say(first)
+        sandbox.say(permission_request("p", "Bash", {"command": "rm -rf /"}))
+        await browser.until(lambda b: len(b.of(PermissionRequested)) == 2)
+        with pytest.raises(errors.InputChanged):
+            await world.command(session.id, decision_on(first, "allow"))
+        assert not sandbox.sent
+
+
+async def test_a_changed_input_is_logged_as_what_runs(world):
+    """Who changes what runs is on record with the changed input's hash."""
+    session = await world.create()
+    async with world.browser(session.id) as browser:
+        await world.say(session.id, "!bash ls")
+        await browser.until_state("asking")
+        [request] = browser.view.permissions
+        changed = {"command": "pwd"}
+        await world.command(session.id, decision_on(request, "allow", updated_input=changed))
+        [resolved] = await browser.until(lambda b: b.of(PermissionResolved))
+        assert resolved.changed_input
+        assert resolved.input_hash == input_hash("Bash", changed)
+
+
+@pytest.mark.parametrize("named", ["", input_hash("Bash", {"command": "rm -rf /"})])
+async def test_a_sandbox_that_misnames_its_input_is_given_up(world, named):
+    """A request whose hash is not that of its input reaches nobody and ends the session."""
+    session = await world.create()
+    sandbox = world.pool.made[0]
+    async with world.browser(session.id) as browser:
+        shown = {"command": "ls"}
+        sandbox.say(
+            PermissionRequested(permission_id="p", tool_name="Bash", input=shown, input_hash=named)
+        )
+        await browser.until_state("failed")
+        assert browser.view.ending.tag == "sandbox_misbehaved"
+        assert not browser.of(PermissionRequested)
+
+
+async def test_what_guardrails_did_is_on_record(world):
+    """Refused tools, blocked and annotated prompts are logged and change nothing by themselves."""
+    session = await world.create()
+    sandbox = world.pool.made[0]
+    said = [
+        ToolForbidden(tool_name="Bash", reason="never", policy="profile"),
+        PromptAnnotated(turn_id="t", note="careful", policy="profile"),
+        PromptBlocked(turn_id="t", reason="no", policy="profile"),
+    ]
+    async with world.browser(session.id) as browser:
+        for event in said:
+            sandbox.say(event)
+        await browser.until(lambda b: b.of(PromptBlocked))
+        assert browser.view.state == "idle"
+    assert [e for e in world.logged(session.id) if type(e) in map(type, said)] == said
 
 
 async def test_question_is_answered(world):
@@ -423,11 +497,13 @@ async def test_background_question_can_be_answered(world):
     session = await world.create()
     sandbox = world.pool.made[0]
     async with world.browser(session.id) as browser:
-        sandbox.say(PermissionRequested(permission_id="p", tool_name="Bash", input={}))
+        request = permission_request("p", "Bash", {})
+        sandbox.say(request)
         await browser.until(lambda b: b.view.permissions)
-        await world.command(session.id, DecidePermission(permission_id="p", decision=ALLOW))
+        allow = decision_on(request, "allow")
+        await world.command(session.id, allow)
         await browser.until(lambda b: not b.view.permissions)
-        assert sandbox.sent == [AnswerPermission(permission_id="p", decision=ALLOW)]
+        assert sandbox.sent == [AnswerPermission(permission_id="p", decision=allow.decision)]
 
 
 async def test_turn_starts_in_the_log_before_the_sandbox_hears(world):

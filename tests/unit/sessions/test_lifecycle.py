@@ -6,13 +6,11 @@ import msgspec
 import pytest
 
 from orchestrator.protocol.chat import (
-    DecidePermission,
     End,
     Ending,
     Prompt,
     Rename,
 )
-from orchestrator.protocol.commands import PermissionDecision
 from orchestrator.protocol.control_events import (
     SandboxLost,
     SessionEnded,
@@ -29,6 +27,8 @@ from orchestrator.protocol.sandbox_events import (
     TurnEnded,
 )
 from orchestrator.sessions import errors
+from orchestrator.testing.chat_client import decision_on
+from orchestrator.testing.fake_agent import permission_request
 from orchestrator.testing.session_world import ANNA, BERT, LIMITS, eventually
 
 
@@ -159,7 +159,7 @@ async def test_end_destroys_the_sandbox_and_tells_all(world):
     async with world.browser(session.id) as browser:
         await world.say(session.id, "!bash ls")
         await browser.until_state("asking")
-        key = browser.view.permissions[0].permission_id
+        [request] = browser.view.permissions
         await world.command(session.id, End())
         assert world.pool.made[0].destroyed
         await browser.until_state("ended")
@@ -167,9 +167,8 @@ async def test_end_destroys_the_sandbox_and_tells_all(world):
         assert browser.of(TurnEnded)[0].outcome == "interrupted"
         [ended] = browser.of(SessionEnded)
         assert (ended.tag, ended.by) == ("ended_by_user", "Anna")
-        late = DecidePermission(permission_id=key, decision=PermissionDecision(choice="allow"))
         with pytest.raises(errors.AnswerTooLate):
-            await world.command(session.id, late)
+            await world.command(session.id, decision_on(request, "allow"))
     assert world.database.sessions[session.id].state == "ended"
 
 
@@ -285,7 +284,7 @@ async def test_flood_of_questions_costs_the_sandbox(world):
     sandbox = world.pool.made[0]
     async with world.browser(session.id) as browser:
         for number in range(1000):
-            sandbox.say(PermissionRequested(permission_id=f"p{number}", tool_name="x", input={}))
+            sandbox.say(permission_request(f"p{number}", "x", {}))
         await browser.until_state("failed")
         assert browser.view.ending.tag == "sandbox_misbehaved"
         assert not browser.of(PermissionRequested)
@@ -299,9 +298,7 @@ async def test_questions_are_bounded_in_bytes(world):
     async with world.browser(session.id) as browser:
         for number in range(9):
             huge = {"content": "x" * 1_000_000}
-            sandbox.say(
-                PermissionRequested(permission_id=f"p{number}", tool_name="Write", input=huge)
-            )
+            sandbox.say(permission_request(f"p{number}", "Write", huge))
         await browser.until_state("failed")
         assert browser.view.ending.tag == "sandbox_misbehaved"
 

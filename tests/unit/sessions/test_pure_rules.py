@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import time
 from typing import get_args
 
 import msgspec
@@ -179,6 +180,19 @@ def test_gaps_are_ignored():
     blocks.take(delta(text="ab"))
     blocks.take(delta(offset=3, text="d"))
     assert blocks.deltas()[0].text == "ab"
+
+
+def test_overlaps_add_what_is_new_and_copy_nothing():
+    """A delta at the end of a large block costs its own length: thousands are done at once."""
+    blocks = OpenBlocks(max_chars=2 << 20)
+    blocks.take(delta(text="\U0001f600" * (1 << 20)))
+    began = time.process_time()
+    for _ in range(5_000):
+        blocks.take(delta(offset=(1 << 20) - 1, text="x"))
+    assert time.process_time() - began < 1
+    blocks.take(delta(offset=(1 << 20) - 1, text="xy"))
+    blocks.take(delta(offset=-1, text="z"))
+    assert blocks.deltas()[0].text == "\U0001f600" * (1 << 20) + "y"
 
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.text(max_size=50)), max_size=300))

@@ -4,14 +4,22 @@ from typing import Any
 import claude_agent_sdk as sdk
 import pytest
 from claude_agent_sdk.types import PermissionRuleValue
-from shim.permissions import MAX_INPUT_BYTES, MAX_WAITING, AnswerUnexpected, Permissions
+from shim.permissions import (
+    MAX_INPUT_BYTES,
+    MAX_WAITING,
+    AnswerUnexpected,
+    InputChanged,
+    Permissions,
+)
 
 from orchestrator.protocol.commands import AnswerPermission, AnswerQuestion, PermissionDecision
+from orchestrator.protocol.input_hash import input_hash
 from orchestrator.protocol.sandbox_events import (
     PermissionRequested,
     PermissionWithdrawn,
     QuestionAsked,
     QuestionWithdrawn,
+    sandbox_event_codec,
 )
 
 QUESTION = {"questions": [{"question": "Which?", "options": [{"label": "A"}], "multiSelect": True}]}
@@ -43,7 +51,7 @@ class Desk:
         self.permissions.answer_permission(
             AnswerPermission(
                 permission_id=self.said[-1].permission_id,
-                decision=PermissionDecision(**decision),
+                decision=PermissionDecision(**{"input_hash": self.said[-1].input_hash} | decision),
             )
         )
         return await task
@@ -83,9 +91,49 @@ async def test_a_request_shows_everything_that_the_cli_told():
 
 
 async def test_allow():
-    """Allowed means: exactly this input, and no rule changed."""
+    """Allowed means: exactly the input that was shown, and no rule changed."""
     answer = await Desk().ask_and_answer(SUGGESTIONS, choice="allow")
-    assert answer == sdk.PermissionResultAllow()
+    assert answer == sdk.PermissionResultAllow(updated_input={"command": "ls"})
+
+
+async def test_an_answer_to_another_input_denies():
+    """What was not shown is not approved: such an answer lets nothing run."""
+    desk = Desk()
+    task = await desk.ask("Bash", {"command": "rm -rf /"})
+    harmless = input_hash("Bash", {"command": "ls"})
+    decision = PermissionDecision(choice="allow", input_hash=harmless)
+    answer = AnswerPermission(permission_id=desk.said[0].permission_id, decision=decision)
+    with pytest.raises(InputChanged):
+        desk.permissions.answer_permission(answer)
+    assert isinstance(await task, sdk.PermissionResultDeny)
+
+
+@pytest.mark.parametrize(
+    "odd", [float("nan"), float("inf"), 2**70, -0.0, 1e400, "\u202e\x1b\u200b", {"": [None, True]}]
+)
+async def test_what_was_shown_is_what_runs(odd):
+    """The CLI gets back what a reader of the event's JSON has, to the last character."""
+    desk = Desk()
+    task = await desk.ask("Write", {"file_path": "/workspace/x", "content": odd})
+    event = sandbox_event_codec.decode(sandbox_event_codec.encode(desk.said[0]))
+    assert event.input_hash == input_hash(event.tool_name, event.input)
+    decision = PermissionDecision(choice="allow", input_hash=event.input_hash)
+    desk.permissions.answer_permission(
+        AnswerPermission(permission_id=event.permission_id, decision=decision)
+    )
+    assert repr((await task).updated_input) == repr(event.input)
+
+
+async def test_a_request_that_would_be_cut_is_denied():
+    """An input that is shown with more than an event can hold beside it is not shown in parts."""
+    rule = PermissionRuleValue(tool_name="Bash", rule_content="x" * (1 << 20))
+    offered = sdk.PermissionUpdate(type="addRules", rules=[rule], behavior="allow")
+    desk = Desk()
+    answer = await desk.permissions.can_use_tool(
+        "Bash", {"command": "ls"}, sdk.ToolPermissionContext(suggestions=[offered])
+    )
+    assert isinstance(answer, sdk.PermissionResultDeny)
+    assert desk.said == []
 
 
 async def test_allow_with_changed_input():
@@ -158,7 +206,8 @@ async def test_what_the_cli_gives_up_is_withdrawn():
     with pytest.raises(AnswerUnexpected):
         desk.permissions.answer_permission(
             AnswerPermission(
-                permission_id=withdrawn.permission_id, decision=PermissionDecision(choice="allow")
+                permission_id=withdrawn.permission_id,
+                decision=PermissionDecision(choice="allow", input_hash=desk.said[0].input_hash),
             )
         )
 
@@ -179,7 +228,8 @@ async def test_the_first_answer_counts():
     desk = Desk()
     task = await desk.ask("Bash", {})
     answer = AnswerPermission(
-        permission_id=desk.said[0].permission_id, decision=PermissionDecision(choice="allow")
+        permission_id=desk.said[0].permission_id,
+        decision=PermissionDecision(choice="allow", input_hash=desk.said[0].input_hash),
     )
     desk.permissions.answer_permission(answer)
     with pytest.raises(AnswerUnexpected):

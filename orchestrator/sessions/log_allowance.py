@@ -1,0 +1,26 @@
+"""How much one session may have written into the event log: in all, and how fast. Pure.
+
+What a sandbox says is kept for good, so a sandbox that talks without end would fill the disk that
+every session needs.
+"""
+
+from orchestrator.sessions.limits import SessionLimits
+
+
+class LogAllowance:
+    """A token bucket of bytes over a total that is never refilled."""
+
+    def __init__(self, limits: SessionLimits, *, now: float) -> None:
+        self._left = limits.log_bytes
+        self._burst = float(limits.log_burst_bytes)
+        self._per_second = limits.log_bytes_per_second
+        self._bucket = self._burst
+        self._at = now
+
+    def spend(self, size: int, *, now: float) -> bool:
+        """Whether so many bytes more may be written; false from then on, once they may not."""
+        refilled = self._bucket + (now - self._at) * self._per_second
+        self._bucket = min(self._burst, refilled) - size
+        self._at = now
+        self._left -= size
+        return self._left >= 0 and self._bucket >= 0
