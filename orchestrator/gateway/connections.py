@@ -15,11 +15,15 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from orchestrator.gateway.headers import SERVER
+
 _log = structlog.get_logger(__name__)
 
 _KEEPALIVE = 75.0
 _LINGERING = 2.0
 """Seconds in which a refused body is still read, so that the refusal arrives before the end."""
+_PARSED_AT_ONCE = 16 << 10
+"""Bytes. The smallest chunks are parsed at some thousand in a millisecond, without a pause."""
 _RETRY = 1.0
 """Seconds before connections are taken again after the system had no room for one."""
 
@@ -70,26 +74,44 @@ class _ServerLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class Connection(web.RequestHandler):
-    """Hung up on where a request's head is not complete in time."""
+    """Hung up on where a request's head is not complete in time; read no further where it announces
+    a body in chunks, which is refused."""
 
     def __init__(self, server: web.Server, *, head_timeout: float, **options: Any) -> None:
         super().__init__(server, **options)
         self._head_timeout = head_timeout
         self._heads = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._is_deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        for start in range(0, len(data), _PARSED_AT_ONCE):
+            if self._is_deaf:
+                return
+            super().data_received(data[start : start + _PARSED_AT_ONCE])
+            self._stop_listening_to_chunks()
         if self._request_count != self._heads:
             self._heads = self._request_count
             self._stop_waiting()
         elif self._is_idle and self._head_timer is None:
             self._await_head()  # the first bytes of the next head
         self._tell_broken_body()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The library's own refusals, without its name and its versions."""
+        response = super().handle_error(request, status, exc, message)
+        response.headers["server"] = SERVER
+        return response
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_waiting()
@@ -111,6 +133,13 @@ class Connection(web.RequestHandler):
         self._head_timer = None
         if self._is_idle:
             self.force_close()
+
+    def _stop_listening_to_chunks(self) -> None:
+        """Before the request is judged: by then its chunks would have been parsed."""
+        if any(getattr(message, "chunked", False) for message, _ in self._messages):
+            self._is_deaf = True
+            if self.transport is not None:
+                self.transport.pause_reading()
 
     def _tell_broken_body(self) -> None:
         """The library puts a body's fault behind the request that waits for the body, which would

@@ -8,6 +8,9 @@ rate limits that all sessions share.
 import re
 from collections.abc import Iterable, Mapping
 
+SERVER = "casemate"
+"""All that is told of the software that answers."""
+
 _TO_UPSTREAM = frozenset(
     {
         "accept",
@@ -110,7 +113,7 @@ def to_upstream(
 
 
 def to_sandbox(answered: Iterable[tuple[str, str]]) -> dict[str, str]:
-    return _passed(answered, _TO_SANDBOX, _TO_SANDBOX_PREFIX) | {"server": "casemate"}
+    return _passed(answered, _TO_SANDBOX, _TO_SANDBOX_PREFIX) | {"server": SERVER}
 
 
 def known_betas(value: str, known: frozenset[str]) -> list[str]:

@@ -60,6 +60,13 @@ def too_many(sentence: str, *, retry_after: int) -> Refused:
     return Refused(429, "rate_limit_error", f"Casemate: {sentence}", retry_after=retry_after)
 
 
+def no_length() -> Refused:
+    """Nobody needs chunks here, and a million of one byte each cost a million calls."""
+    return Refused(
+        411, "invalid_request_error", "Casemate: send the body whole, with a content-length."
+    )
+
+
 def no_expectations() -> Refused:
     return Refused(
         417, "invalid_request_error", "Casemate: send the body at once, without `Expect`."

@@ -7,7 +7,7 @@ the next begins shall never be a matter of opinion.
 
 from collections.abc import Iterable
 
-from orchestrator.gateway.refusals import invalid, no_expectations
+from orchestrator.gateway.refusals import invalid, no_expectations, no_length
 
 HTTP_1_1 = (1, 1)
 _ONCE = frozenset({"host", "content-length", "transfer-encoding", "content-type"})
@@ -32,8 +32,8 @@ def check_head(version: tuple[int, int], headers: Iterable[tuple[str, str]]) -> 
 
 
 def _check_length(headers: dict[str, str]) -> None:
-    coding, length = headers.get("transfer-encoding"), headers.get("content-length")
-    if coding is not None and (coding.strip().lower() != "chunked" or length is not None):
-        raise invalid("the body has to be chunked, or have one content-length.")
+    if "transfer-encoding" in headers:
+        raise no_length()
+    length = headers.get("content-length")
     if length is not None and not (length.isascii() and length.isdecimal()):
         raise invalid("the content-length has to be a number.")

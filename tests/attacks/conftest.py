@@ -1,9 +1,11 @@
 """A whole Casemate under attack from inside its sandboxes, and the table of what became of it."""
 
+import os
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 
+import docker
 import pytest
 
 from orchestrator.sandboxes.image_builder import BuiltImage
@@ -30,8 +32,22 @@ def model() -> Iterator[ScriptedModel]:
 
 
 @pytest.fixture(scope="package")
-def casemate(sandbox_image: BuiltImage, model: ScriptedModel) -> Iterator[RunningCasemate]:
+def runtime(docker_engine: docker.DockerClient) -> str:
+    """What runs the sandboxes: `runc`, or `runsc` where gVisor is registered with the engine or
+    CASEMATE_ENGINE_RUNTIME asks for it. Some walls stand elsewhere then; the tests say which."""
+    asked = os.environ.get("CASEMATE_ENGINE_RUNTIME", "auto")
+    offered = docker_engine.info().get("Runtimes") or {}
+    if asked == "runsc" and "runsc" not in offered:
+        pytest.skip("gVisor's runsc is not registered; run `./just attack --gvisor`")
+    return "runsc" if asked != "runc" and "runsc" in offered else "runc"
+
+
+@pytest.fixture(scope="package")
+def casemate(
+    sandbox_image: BuiltImage, model: ScriptedModel, runtime: str
+) -> Iterator[RunningCasemate]:
     environment = IMPATIENT_LINK | {
+        "CASEMATE_ENGINE_RUNTIME": runtime,
         "ANTHROPIC_API_KEY": KEY,
         "CASEMATE_GATEWAY_UPSTREAM_URL": model.url,
         "CASEMATE_POOL_MINIMUM": "2",

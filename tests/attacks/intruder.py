@@ -12,10 +12,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from orchestrator.protocol.chat import DecidePermission
-from orchestrator.protocol.commands import PermissionDecision
 from orchestrator.protocol.sandbox_events import PermissionRequested, ToolFinished, TurnEnded
-from orchestrator.testing.chat_client import ApiClient, Chat
+from orchestrator.testing.chat_client import ApiClient, Chat, decision_on
+from orchestrator.testing.running_casemate import RunningCasemate
 
 PROBES = Path(__file__).parent / "probes"
 PYTHON = "python3"
@@ -52,9 +51,7 @@ class Intruder:
         seq = await self.chat.prompt(f"!bash {command}")
         asked = await self.chat.until(lambda c: _first_of(c, seq))
         if isinstance(asked, PermissionRequested):
-            allow = PermissionDecision(choice="allow")
-            decision = DecidePermission(permission_id=asked.permission_id, decision=allow)
-            await self.chat.send(decision)
+            await self.chat.send(decision_on(asked, "allow"))
         return seq
 
     async def bash(self, command: str) -> str:
@@ -111,3 +108,9 @@ async def until(condition: Callable[[], Any], *, limit: float = 30) -> Any:
             if result:
                 return result
             await asyncio.sleep(0.1)
+
+
+def memory_of(casemate: RunningCasemate, field: str) -> int:
+    """Bytes of the control plane: `VmRSS` now, `VmHWM` at most."""
+    lines = Path(f"/proc/{casemate.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{field}:"))

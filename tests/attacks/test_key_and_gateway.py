@@ -35,14 +35,15 @@ async def statuses(intruder: Intruder, *requests: dict[str, Any], at_once: int =
     protects="the model API's key",
 )
 async def test_the_key_is_not_in_the_sandbox(
-    intruder: Intruder, casemate: RunningCasemate, model: ScriptedModel
+    intruder: Intruder, casemate: RunningCasemate, model: ScriptedModel, runtime: str
 ) -> None:
     """The key that the model is called with is nowhere that a sandbox's user may read."""
     found = await intruder.probe("search_for_secret", KEY[:20], KEY[20:])
     assert found["secret"] == []
     assert "/tmp/decoy" in found["decoy"]
     assert any(place.endswith("/environ") for place in found["placeholder"])
-    assert any(place.startswith("memory of") for place in found["placeholder"])
+    memory = any(place.startswith("memory of") for place in found["placeholder"])
+    assert memory or runtime == "runsc"  # gVisor's processes have no memory to be read in /proc
     await intruder.works()
     assert KEY in {request.headers.get("x-api-key") for request in model.requests}
     assert KEY not in str([event for _, event in intruder.chat.events])

@@ -11,7 +11,7 @@ from orchestrator.testing.chat_client import ApiClient
 from orchestrator.testing.running_casemate import RunningCasemate
 
 from .cases import attack
-from .intruder import SHIMS_PYTHON, Intruder, docker, script, until
+from .intruder import SHIMS_PYTHON, Intruder, docker, memory_of, script, until
 
 MIB = 1 << 20
 MOST_GROWTH = 160 * MIB
@@ -95,11 +95,6 @@ async def test_in_the_shims_place_only_the_own_session_is_touched(
     assert "FORGED" not in str(neighbour.chat.events)
 
 
-def _memory(casemate: RunningCasemate, field: str) -> int:
-    lines = Path(f"/proc/{casemate.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{field}:"))
-
-
 async def _end_of(client: ApiClient, mode: str) -> tuple[str, str]:
     async with Intruder.of(client) as inside:
         await inside.start(script("usurper", mode, python=SHIMS_PYTHON))
@@ -119,7 +114,7 @@ async def test_broken_frames_end_their_own_session(
     """Each ends its sandbox with a reason; the control plane's memory stays bounded meanwhile, and
     the neighbour is answered."""
     Path(f"/proc/{casemate.pid}/clear_refs").write_text("5")  # the peak counts from here
-    before = _memory(casemate, "VmRSS")
+    before = memory_of(casemate, "VmRSS")
     room = asyncio.Semaphore(5)
 
     async def hostile(mode: str) -> tuple[str, str]:
@@ -129,5 +124,5 @@ async def test_broken_frames_end_their_own_session(
     ended = await asyncio.gather(*(hostile(mode) for mode in VIOLATIONS), neighbour.works())
     tags = dict(pair for pair in ended if pair is not None)
     assert {mode: tag for mode, tag in tags.items() if tag not in VIOLATIONS[mode]} == {}
-    assert _memory(casemate, "VmHWM") - before < MOST_GROWTH
+    assert memory_of(casemate, "VmHWM") - before < MOST_GROWTH
     await neighbour.works()

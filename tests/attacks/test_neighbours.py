@@ -4,10 +4,16 @@ import os
 
 import pytest
 
+from orchestrator.testing.chat_client import ApiClient
 from orchestrator.testing.running_casemate import RunningCasemate
 
 from .cases import attack
-from .intruder import Intruder, docker
+from .intruder import SHIMS_PYTHON, Intruder, docker, memory_of, script, until
+
+MIB = 1 << 20
+MOST_GROWTH = 160 * MIB
+"""Of the control plane, beside one pest."""
+PLAGUE_SECONDS = 60
 
 
 @attack(
@@ -56,3 +62,34 @@ async def test_a_neighbour_is_not_to_be_seen(intruder: Intruder, neighbour: Intr
     assert marks == "0"
     theirs = (await neighbour.bash("id -u; touch looked")).split()[0]
     assert uid != theirs
+
+
+@attack(
+    "A08",
+    "A15",
+    "A16",
+    "A17",
+    "A19",
+    "A28",
+    tried="be a pest without pause: forks, memory, disks, outputs, dialling, frames, requests",
+    protects="the neighbours' turns, and the control plane's memory",
+)
+@pytest.mark.parametrize(
+    "way",
+    ["forks", "memory", "disk", "log", "dials", "frames", "overlaps", "requests"],
+)
+async def test_beside_a_pest_turns_complete(
+    ada: ApiClient, neighbour: Intruder, casemate: RunningCasemate, way: str
+) -> None:
+    """The neighbour's turns complete all the while, the control plane grows by little, and once
+    the pest's session is over nothing of it is left."""
+    before = memory_of(casemate, "VmRSS")
+    async with Intruder.of(ada) as pest:
+        name = await pest.sandbox()
+        plague = script("pest", way, str(PLAGUE_SECONDS), python=SHIMS_PYTHON)
+        await pest.bash(plague)
+        for _ in range(4):
+            assert (await neighbour.chat.turn("!say 20 words", limit=60)).outcome == "completed"
+            assert memory_of(casemate, "VmRSS") - before < MOST_GROWTH
+    await until(lambda: not docker("ps", "-aq", "--filter", f"name={name}"))
+    await neighbour.works()

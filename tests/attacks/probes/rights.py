@@ -75,7 +75,7 @@ identity = {
     "write into the slot": attempt(lambda: Path("/run/agent/new").write_text("")),
     "write into the root": attempt(lambda: Path("/new").write_text("")),
 }
-set_id, block, writable = [], [], []
+set_id, block = [], []
 for folder, folders, names in os.walk("/"):
     folders[:] = [f for f in folders if os.path.join(folder, f) not in ("/proc", "/sys")]
     for path in (os.path.join(folder, name) for name in names):
@@ -100,9 +100,11 @@ print(
             ],
             "set_id": set_id,
             "block": block,
+            "opened": [path for path in block if attempt(lambda p=path: open_to_write(p)) is None],
             "capabilities": {n: status[n] for n in status if n.startswith("Cap")},
-            "no_new_privileges": status["NoNewPrivs"],
+            "no_new_privileges": status.get("NoNewPrivs"),
             "seccomp": status["Seccomp"],
+            "release": os.uname().release,
             "uid": os.getuid(),
             "mounts": mounts,
             "writable": [m for m in mounts if os.path.isdir(m) and os.access(m, os.W_OK)],

@@ -20,8 +20,10 @@ from orchestrator.api.server import server_config
 from orchestrator.api.settings import ApiSettings
 from orchestrator.protocol.sandbox_events import TextWritten
 from orchestrator.sessions.profiles import FixedProfiles
+from orchestrator.sessions.refused_hosts import RefusedHosts
 from orchestrator.telemetry.health import summary
 from orchestrator.telemetry.metrics import Metrics
+from orchestrator.testing.memory_audit import MemoryAudit, MemoryRefusedHostStore
 from orchestrator.testing.memory_stores import (
     MemoryRefreshTokenStore,
     MemorySignInLinkStore,
@@ -69,6 +71,8 @@ class Served:
             catalogue=FixedProfiles([PROFILE]),
             health=Healthy(),
             metrics=self.metrics,
+            audit=MemoryAudit(),
+            refused_hosts=RefusedHosts(MemoryRefusedHostStore(), now=str),
             watcher=self.metrics,
             edition=Edition(version="1"),
             settings=SETTINGS,

@@ -15,7 +15,7 @@ from orchestrator.protocol.control_events import PermissionResolved, UpstreamFai
 from orchestrator.protocol.ids import ClientId, PermissionId, QuestionId
 from orchestrator.protocol.sandbox_events import PermissionRequested, TurnEnded
 from orchestrator.sandboxes.image_builder import BuiltImage
-from orchestrator.testing.chat_client import ApiClient
+from orchestrator.testing.chat_client import ApiClient, decision_on
 from orchestrator.testing.running_casemate import free_port, running_casemate
 from orchestrator.testing.scripted_model import ScriptedModel
 
@@ -86,8 +86,7 @@ async def test_unknown_and_foreign_sessions_are_alike(
 async def test_answers_to_what_is_gone(ada: ApiClient, session: str) -> None:
     """An answer that comes too late, or to nothing, is refused by name; the first answer holds."""
     async with ada.chat(session) as chat:
-        allow = PermissionDecision(choice="allow")
-        deny = PermissionDecision(choice="deny")
+        allow = PermissionDecision(choice="allow", input_hash="0" * 64)
         await chat.send(DecidePermission(permission_id=PermissionId("gone"), decision=allow))
         await chat.send(GiveAnswer(question_id=QuestionId("gone"), answers={"q": "a"}))
         await chat.send(Stop())
@@ -98,9 +97,11 @@ async def test_answers_to_what_is_gone(ada: ApiClient, session: str) -> None:
         ]  # fmt: skip
         await chat.prompt("!bash touch once")
         _, asked = await chat.next(PermissionRequested)
-        await chat.send(DecidePermission(permission_id=asked.permission_id, decision=deny))
         await chat.send(DecidePermission(permission_id=asked.permission_id, decision=allow))
-        await chat.until(lambda c: len(c.refusals) == 5)
+        await chat.send(decision_on(asked, "deny"))
+        await chat.send(decision_on(asked, "allow"))
+        await chat.until(lambda c: len(c.refusals) == 6)
+        assert [r.problem.tag for r in chat.refusals[4:]] == ["input_changed", "answer_too_late"]
         await chat.next(TurnEnded)
         assert [r.choice for r in chat.of(PermissionResolved)] == ["deny"]
 

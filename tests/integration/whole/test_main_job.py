@@ -7,13 +7,11 @@ import time
 from orchestrator.protocol.chat import (
     ChooseModel,
     ChoosePermissionMode,
-    DecidePermission,
     GiveAnswer,
     Prompt,
     Rename,
     Stop,
 )
-from orchestrator.protocol.commands import PermissionDecision
 from orchestrator.protocol.control_events import PromptAccepted, TurnStarted, UsageMetered
 from orchestrator.protocol.ids import ClientId
 from orchestrator.protocol.sandbox_events import (
@@ -30,14 +28,15 @@ from orchestrator.protocol.sandbox_events import (
     ToolStarted,
     TurnEnded,
 )
-from orchestrator.testing.chat_client import ApiClient, Chat
+from orchestrator.testing.chat_client import ApiClient, Chat, decision_on
 from orchestrator.testing.running_casemate import RunningCasemate
 
 
-async def decide(chat: Chat, *, after: int = 0, **decision: object) -> PermissionRequested:
+async def decide(
+    chat: Chat, *, choice: str, after: int = 0, **decision: object
+) -> PermissionRequested:
     _, asked = await chat.next(PermissionRequested, after=after)
-    answer = PermissionDecision(**decision)  # type: ignore[arg-type]
-    await chat.send(DecidePermission(permission_id=asked.permission_id, decision=answer))
+    await chat.send(decision_on(asked, choice, **decision))
     return asked
 
 

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from orchestrator.protocol.chat import DecidePermission
-from orchestrator.protocol.commands import PermissionDecision
 from orchestrator.protocol.sandbox_events import PermissionRequested, ToolFinished, TurnEnded
-from orchestrator.testing.chat_client import ApiClient, Chat
+from orchestrator.testing.chat_client import ApiClient, Chat, decision_on
 from orchestrator.testing.running_casemate import RunningCasemate
 from orchestrator.testing.scripted_model import ScriptedModel
 
@@ -36,8 +34,7 @@ async def run(chat: Chat, command: str) -> str:
     )
     asked = [e for s, e in chat.events if s > seq and isinstance(e, PermissionRequested)]
     for question in asked:
-        allow = PermissionDecision(choice="allow")
-        await chat.send(DecidePermission(permission_id=question.permission_id, decision=allow))
+        await chat.send(decision_on(question, "allow"))
     _, finished = await chat.next(ToolFinished, after=seq)
     await chat.next(TurnEnded, after=seq)
     return "".join(part.text for part in finished.content)

@@ -19,8 +19,10 @@ from orchestrator.api.settings import ApiSettings
 from orchestrator.protocol.ids import ProfileName
 from orchestrator.sessions.errors import UnknownProfile
 from orchestrator.sessions.profiles import FixedProfiles
+from orchestrator.sessions.refused_hosts import RefusedHosts
 from orchestrator.telemetry.health import summary
 from orchestrator.telemetry.metrics import Metrics
+from orchestrator.testing.memory_audit import MemoryAudit, MemoryRefusedHostStore
 from orchestrator.testing.memory_stores import (
     MemoryRefreshTokenStore,
     MemorySignInLinkStore,
@@ -29,6 +31,7 @@ from orchestrator.testing.memory_stores import (
 from orchestrator.testing.session_world import PROFILE, World
 
 URL = "http://127.0.0.1:8080"
+NOW = "2026-01-02T03:04:05.678Z"
 PASSWORD = "plain tortoise umbrella"
 ACCOUNTS = AccountsSettings(argon2_memory_kib=64, standing_age=0.05)
 API = ApiSettings(recheck_seconds=0.05, keep_alive_seconds=0.1, grace_pause=0.0)
@@ -81,6 +84,8 @@ class Door:
         self.metrics = Metrics()
         self.pools = FakePoolAdmin()
         self.health = FakeHealth()
+        self.audit = MemoryAudit()
+        self.refused_hosts = RefusedHosts(MemoryRefusedHostStore(), now=lambda: NOW)
         self.users = MemoryUserStore()
         self.tokens = MemoryRefreshTokenStore()
         self.accounts = Accounts(
@@ -101,6 +106,8 @@ class Door:
             catalogue=FixedProfiles([PROFILE]),
             health=self.health,
             metrics=self.metrics,
+            audit=self.audit,
+            refused_hosts=self.refused_hosts,
             watcher=self.metrics,
             edition=Edition(version="1.2.3", scripted_model=True),
             settings=api,

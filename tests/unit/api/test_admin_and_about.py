@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.api.settings import ApiSettings
-from orchestrator.telemetry.health import database_check, engine_check
+from orchestrator.telemetry.health import broker_check, database_check
 
 ADMIN = "/api/v1/admin"
 
@@ -99,12 +99,12 @@ def test_about_says_where_answers_come_from(door):
 
 def test_health_tells_live_from_ready(door):
     """Live is always 200; ready is 503 with a sentence while something is missing."""
-    door.health.checks = [database_check(answers=True), engine_check(reachable=False)]
+    door.health.checks = [database_check(answers=True), broker_check("The broker went away.")]
     assert door.anonymous.get("/health/live").status_code == 200
     ready = door.anonymous.get("/health/ready")
     assert ready.status_code == 503
     failed = [check for check in ready.json()["checks"] if check["status"] == "failed"]
-    assert [check["name"] for check in failed] == ["engine"]
+    assert [check["name"] for check in failed] == ["broker"]
     door.health.checks = [database_check(answers=True)]
     assert door.anonymous.get("/health/ready").json()["status"] == "ok"
 

@@ -154,8 +154,13 @@ BAD_FRAMES = [
     ('{"type": "stop"}', "nothing_to_stop"),
     ('{"type": "remove_prompt", "client_id": "x"}', "unknown_prompt"),
     (
-        '{"type": "decide_permission", "permission_id": "x", "decision": {"choice": "allow"}}',
+        '{"type": "decide_permission", "permission_id": "x",'  # noqa: ISC004 - one frame
+        ' "decision": {"choice": "allow", "input_hash": "0"}}',
         "answer_too_late",
+    ),
+    (
+        '{"type": "decide_permission", "permission_id": "x", "decision": {"choice": "allow"}}',
+        "malformed_frame",
     ),
 ]
 

@@ -108,7 +108,7 @@ def test_somebody_elses_session_is_unknown_everywhere(door):
     bodies = {
         "rename_session": {"title": "x"},
         "send_prompt": {"text": "x"},
-        "decide_permission": {"choice": "allow"},
+        "decide_permission": {"choice": "allow", "input_hash": "0" * 64},
         "answer_question": {"answers": {}},
         "choose_model": {"model": "claude-x"},
         "choose_permission_mode": {"mode": "plan"},

@@ -177,14 +177,19 @@ def test_a_prompt_of_two_mebibytes_is_too_large(ada):
 
 
 def test_permissions_are_decided(ada):
-    """A request is allowed by its id; once gone, an answer is too late and says so."""
+    """A request is allowed by its id and its input's hash, by nothing less; once gone, an answer is
+    too late and says so."""
     session = ada.new()
     ada("POST", f"/{session}/prompts", json={"text": "!bash ls"})
     asked = ada.until(session, lambda events: of(events, "permission_requested"))[0]
     path = f"/{session}/permissions/{asked['permission_id']}"
-    assert ada("POST", path, json={"choice": "maybe"}).status_code == 422
-    assert ada("POST", path, json={"choice": "allow"}).status_code == 204
-    late = ada("POST", path, json={"choice": "allow"})
+    allow = {"choice": "allow", "input_hash": asked["input_hash"]}
+    assert ada("POST", path, json=allow | {"choice": "maybe"}).status_code == 422
+    assert ada("POST", path, json={"choice": "allow"}).status_code == 422
+    other = ada("POST", path, json=allow | {"input_hash": "0" * 64})
+    assert (other.status_code, other.json()["tag"]) == (409, "input_changed")
+    assert ada("POST", path, json=allow).status_code == 204
+    late = ada("POST", path, json=allow)
     assert (late.status_code, late.json()["tag"]) == (409, "answer_too_late")
 
 

@@ -14,8 +14,6 @@ PLAIN = [("Host", "gateway.internal"), ("Content-Type", "application/json")]
     "more",
     [
         [("Content-Length", "12")],
-        [("Transfer-Encoding", "chunked")],
-        [("transfer-encoding", "Chunked")],
         [("Connection", "keep-alive"), ("X-Api-Key", "x"), ("X-Api-Key", "y")],
         [("Connection", "close, x-api-key")],
     ],
@@ -28,11 +26,11 @@ def test_plain_heads_pass(more: list[tuple[str, str]]) -> None:
 @pytest.mark.parametrize(
     ("more", "status"),
     [
-        ([("Transfer-Encoding", "gzip, chunked")], 400),
-        ([("Transfer-Encoding", "chunked, identity")], 400),
-        ([("Transfer-Encoding", "xchunked")], 400),
+        ([("Transfer-Encoding", "chunked")], 411),
+        ([("transfer-encoding", "Chunked")], 411),
+        ([("Transfer-Encoding", "gzip, chunked")], 411),
         ([("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "identity")], 400),
-        ([("Transfer-Encoding", "chunked"), ("Content-Length", "3")], 400),
+        ([("Transfer-Encoding", "chunked"), ("Content-Length", "3")], 411),
         ([("Content-Length", "3"), ("content-length", "3")], 400),
         ([("Content-Length", "+3")], 400),
         ([("Content-Length", "0x3")], 400),

@@ -66,7 +66,7 @@ def test_whatever_is_sent_numbers_come_out_in_order_once(sent):
     assert out == list(range(1, len(out) + 1))
 
 
-PACE = LinkSettings(events_per_second=100, bytes_per_second=1000, flood_limit=5)
+PACE = LinkSettings(events_per_second=100, bytes_per_second=1000, burst_seconds=1, flood_limit=5)
 
 
 def test_an_ordinary_pace_is_not_slowed():

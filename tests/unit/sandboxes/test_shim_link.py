@@ -261,7 +261,7 @@ async def test_an_event_of_a_known_kind_in_a_wrong_shape(link, shim):
 
 async def test_a_flood_of_events(links):
     """Who sends without end is slowed, then cut off; what waits here stays within bounds."""
-    link = await links(events_per_second=200, flood_limit=0.5, inbox_events=1000)
+    link = await links(events_per_second=200, burst_seconds=1, flood_limit=0.5, inbox_events=1000)
     link.claim()
 
     async def flood(shim):

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from orchestrator.profiles import BadProfiles, load_catalogue
@@ -7,7 +8,7 @@ from orchestrator.protocol.ids import ProfileName
 from orchestrator.sandboxes.errors import BadPoolSize
 from orchestrator.sandboxes.pool_view import PoolView
 from orchestrator.sandboxes.remembered_sizes import RememberedSizes
-from orchestrator.settings import BadSetting, load_settings
+from orchestrator.settings import BadSetting, Settings, load_settings, variable
 from orchestrator.testing.memory_stores import MemoryPoolSizes
 
 DEFAULT = ProfileName("default")
@@ -60,6 +61,34 @@ def test_the_documented_profile_file_is_read(tmp_path: Path) -> None:
     assert load_catalogue(None, model="m").profile(DEFAULT).agent.model == "m"
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"CASEMATE_SLOTS_FIRST_UID": "0"},
+        {"CASEMATE_SLOTS_FIRST_UID": "9999"},
+        {"CASEMATE_SLOTS_FIRST_UID": "-5"},
+        {"CASEMATE_SLOTS_UIDS": "0"},
+        {"CASEMATE_SLOTS_UIDS": "59"},
+        {"CASEMATE_SLOTS_UIDS": "60000"},
+        {"CASEMATE_SLOTS_FIRST_UID": "2147483600", "CASEMATE_SLOTS_UIDS": "60"},
+        {"CASEMATE_SLOTS_UIDS": "100", "CASEMATE_POOL_HOST_MAXIMUM": "101"},
+    ],
+)
+def test_user_ids_that_sandboxes_cannot_have(environment: dict[str, str]) -> None:
+    """Those of people, services and nobody, and fewer than there may be sandboxes, are refused."""
+    with pytest.raises(BadSetting, match="CASEMATE_SLOTS_"):
+        load_settings(environment)
+
+
+def test_a_profile_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    """Its file is not taken, and says which profile, what is wrong and what it takes."""
+    path = tmp_path / "profiles.toml"
+    text = OPERATING.read_text().split("```toml\n")[1].split("```")[0]
+    path.write_text(text.replace("[profile.resources]", "[profile.resources]\ntmp = 4294967296"))
+    with pytest.raises(BadProfiles, match=r"'review' cannot be\. memory is 1536 MiB, and must be"):
+        load_catalogue(path, model="m")
+
+
 @pytest.mark.parametrize("text", ["", "x", "profile = []", "[[profile]]\nname = 'a'\n"])
 def test_a_profile_file_that_cannot_be_used_is_named(tmp_path: Path, text: str) -> None:
     """Whatever is wrong with it, the file is named."""
@@ -102,3 +131,10 @@ async def test_sizes_that_an_admin_set_outlive_a_restart() -> None:
     await RememberedSizes(smaller, kept).restore()
     assert again.sizes == (4, 9)
     assert smaller.sizes == (2, 6)
+
+
+def test_no_setting_is_taken_for_a_file_of_another() -> None:
+    """No variable ends in `_FILE` by itself: that ending means that the value stands in a file."""
+    for section in msgspec.structs.fields(Settings):
+        for field in msgspec.structs.fields(section.type):
+            assert not variable(section.name, field.name).endswith("_FILE")

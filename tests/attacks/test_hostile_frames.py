@@ -1,0 +1,171 @@
+"""Well-formed frames with hostile content: who decodes what a sandbox says must not be hurt by it.
+
+Each is said in the shim's place by what runs beside it.
+"""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from orchestrator.protocol.control_events import SandboxLost
+from orchestrator.protocol.sandbox_events import NoteWritten
+from orchestrator.protocol.wire import Unrecognised
+from orchestrator.testing.chat_client import ApiClient
+from orchestrator.testing.running_casemate import RunningCasemate
+
+from .cases import attack
+from .intruder import SHIMS_PYTHON, Intruder, memory_of, script
+
+MIB = 1 << 20
+MOST_GROWTH = 160 * MIB
+MEASURED = '{"type":"memory_measured","usage":%s,"working_set":1,"limit":1}'
+DATA = '{"type":"system_noted","subtype":"x","data":{"a":%s}}'
+LAST_WORD = {"event": '{"type":"note_written","text":"last word"}'}
+OUT_OF_BOUNDS: dict[str, list[dict[str, Any]]] = {
+    "a number of 65 bits": [{"event": MEASURED % 2**64}],
+    "a number of 401 digits": [{"event": MEASURED % 10**400}],
+    "a context of 65 bits": [{"event": f'{{"type":"context_measured","used":{2**64},"window":1}}'}],
+    "no number": [{"event": MEASURED % "NaN"}],
+    "an endless number": [{"event": DATA % "1e400"}],
+    "half a character": [{"event": '{"type":"note_written","text":"\\ud800"}'}],
+    "depth": [{"event": DATA % "@", "fill": "[", "length": 100_000}],
+    "a model's name of one MB": [
+        {"event": '{"type":"model_changed","model":"@"}', "fill": "M", "length": 1_000_000}
+    ],
+    "two types": [{"event": '{"type":"note_written","text":"x","type":"agent_died"}'}],
+    "an early acknowledgement": [{"frame": '{"type":"batch","acknowledged":1000000}'}],
+    "a second hello": [{"frame": '{"type":"hello","protocol":1,"version":"forged"}'}],
+    "a negative number of an event": [{"frame": '{"type":"batch","items":[[-1,{"type":"x"}]]}'}],
+    "an event's number of 64 bits": [
+        {"frame": f'{{"type":"batch","items":[[{2**63},{{"type":"x"}}]]}}'}
+    ],
+}
+
+
+async def say(intruder: Intruder, told: list[dict[str, Any]]) -> None:
+    await intruder.start(script("says", json.dumps(told), python=SHIMS_PYTHON))
+
+
+@attack(
+    "A28",
+    tried="say numbers, names and nesting beyond every bound, and count events and answers wrongly",
+    protects="the database, the lists of sessions, and whoever reads the sandbox's frames",
+)
+@pytest.mark.timeout(300)
+async def test_what_is_out_of_bounds_ends_its_own_session(
+    ada: ApiClient, neighbour: Intruder, casemate: RunningCasemate
+) -> None:
+    """Each is cut off with a reason; the session is over for good and listed as such."""
+    room = asyncio.Semaphore(4)
+
+    async def hostile(name: str) -> tuple[str, str]:
+        async with room, Intruder.of(ada) as inside:
+            await say(inside, OUT_OF_BOUNDS[name])
+            _, lost = await inside.chat.next(SandboxLost, limit=90)
+            return inside.session, lost.tag
+
+    ended = dict(
+        zip(OUT_OF_BOUNDS, await asyncio.gather(*map(hostile, OUT_OF_BOUNDS)), strict=True)
+    )
+    assert {name: tag for name, (_, tag) in ended.items() if not tag.startswith("link_")} == {}
+    status, answer, _ = await ada.request("GET", "/api/v1/sessions?limit=100")
+    assert status == 200
+    states = {session["id"]: session["state"] for session in answer["sessions"]}
+    assert {states[session] for session, _ in ended.values()} == {"failed"}
+    assert "Traceback" not in casemate.log
+    await neighbour.works()
+
+
+@attack(
+    "A28",
+    tried="say tens of thousands of things that each make a line of the operator's log",
+    protects="the operator's disk and their eyes",
+)
+async def test_the_log_is_not_for_sandboxes_to_fill(
+    intruder: Intruder, casemate: RunningCasemate
+) -> None:
+    """Lines that a sandbox causes are short, counted, and left out beyond a few hundred."""
+    before = len(casemate.log)
+    failed = {"event": '{"type":"agent_failed","error":"@"}', "fill": "\\u001b", "length": 250}
+    await say(intruder, [{**failed, "times": 20_000}, LAST_WORD])
+    await _heard(intruder)
+    await intruder.chat.until(lambda c: c.view)
+    assert len(casemate.log) - before < MIB
+    assert "\x1b" not in casemate.log[before:]
+
+
+@attack(
+    "A27",
+    tried="spell an event so that the control plane and a browser might read two different ones",
+    protects="what is shown to whom decides",
+)
+async def test_everybody_reads_the_same_event(intruder: Intruder) -> None:
+    """Escapes in the type, types that come last, doubled keys: browsers get what was understood
+    here, encoded anew, and no event of the control plane's own."""
+    await say(
+        intruder,
+        [
+            {"event": '{"type":"session\\u005frenamed","title":"FORGED"}'},
+            {"event": '{"title":"FORGED","type":"session_renamed"}'},
+            {"event": '{"type":"unrecognised","tag":"session_renamed","raw":{"title":"FORGED"}}'},
+            {"event": '{"text":"one","type":"note_written","text":"other","typ":"agent_died"}'},
+            LAST_WORD,
+        ],
+    )
+    await _heard(intruder)
+    assert intruder.chat.view is not None
+    assert intruder.chat.view.title != "FORGED"
+    assert [event.tag for event in intruder.chat.of(Unrecognised)] == ["session_renamed"] * 3
+    path = f"/api/v1/sessions/{intruder.session}/events"
+    async with intruder.client.http.get(path) as answer:
+        page = json.loads(await answer.text(), object_pairs_hook=_once)
+    assert "other" in json.dumps(page)
+
+
+@attack(
+    "A28",
+    tried="say megabytes of brackets, which cost more to hold than to send",
+    protects="the control plane's memory, and the neighbours' turns",
+)
+async def test_brackets_cost_their_sender(
+    intruder: Intruder, neighbour: Intruder, casemate: RunningCasemate
+) -> None:
+    """Neither frames nor events of brackets alone make the control plane grow by much."""
+    before = memory_of(casemate, "VmRSS")
+    many = {"fill": "[],", "length": 330_000, "times": 1}
+    asked = (
+        '{"type":"permission_requested","permission_id":"%d","tool_name":"x","input":{"a":[@1]}}'
+    )
+    told = [{"frame": '{"type":"zzz","a":[@1]}', **many}]
+    told += [{"event": asked % number, **many} for number in range(6)]
+    await say(intruder, [*told, LAST_WORD])
+    await intruder.chat.until(lambda c: c.of(NoteWritten) or c.of(SandboxLost), limit=60)
+    assert memory_of(casemate, "VmRSS") - before < MOST_GROWTH
+    await neighbour.works()
+
+
+async def _heard(intruder: Intruder) -> None:
+    await intruder.chat.until(
+        lambda c: any(note.text == "last word" for note in c.of(NoteWritten)), limit=60
+    )
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of which no key stands twice."""
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+@attack(
+    "A33",
+    tried="take every pseudo-terminal and every place for asynchronous input and output",
+    protects="what the kernel counts for all of the machine's containers together",
+)
+async def test_what_the_kernel_has_few_of_is_not_there(intruder: Intruder, runtime: str) -> None:
+    """A sandbox gets none of them, so it cannot leave its neighbours and the host without."""
+    if runtime == "runsc":
+        pytest.skip("gVisor's kernel is the sandbox's own")
+    said = await intruder.probe("scarce")
+    assert said == {"terminals": 0, "contexts": 0}
