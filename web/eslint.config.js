@@ -13,7 +13,8 @@ const MAY_IMPORT = {
   sessions: ['protocol', 'i18n', 'connection', 'settings', 'ui'],
   admin: ['protocol', 'i18n', 'connection', 'settings', 'ui'],
   permissions: ['protocol', 'i18n', 'settings', 'ui'],
-  chat: ['protocol', 'i18n', 'connection', 'settings', 'ui', 'permissions', 'sessions'],
+  files: ['protocol', 'i18n', 'connection', 'settings', 'ui'],
+  chat: ['protocol', 'i18n', 'connection', 'settings', 'ui', 'permissions', 'sessions', 'files'],
 }
 const FOLDERS = [...Object.keys(MAY_IMPORT), 'app', 'testing']
 

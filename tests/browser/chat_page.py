@@ -46,6 +46,7 @@ class ChatPage:
         self.queue = page.get_by_role("list", name="Waiting prompts")
         self.title = page.locator("main").get_by_role("heading", level=1)
         self.prompts = self.log.locator("[data-kind=user]")
+        self.people = page.get_by_role("group", name="People").get_by_role("row")
         self.ready = page.get_by_text("Your sandbox is ready.")
 
     def button(self, name: str) -> Locator:

@@ -33,6 +33,23 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+PROFILES = """
+[[profile]]
+name = "default"
+title = "Claude Code"
+
+[profile.agent]
+model = "claude-sonnet-4-5"
+prompt_rules = [
+    { pattern = "topsecret", action = "block", text = "It speaks of what stays in the house." },
+    { pattern = "carefully", action = "annotate", text = "House rule: measure twice." },
+]
+forbidden = [{ tool = "Bash", pattern = "shutdown", reason = "Machines are not shut down here." }]
+
+[profile.egress]
+allow = [{ host = "allowed.example.org" }]
+"""
+"""What there is to refuse in it is refused by these tests alone."""
 FORMS: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1440, "height": 900}},
     "phone": {
@@ -55,8 +72,13 @@ def model() -> Iterator[ScriptedModel]:
 
 
 @pytest.fixture(scope="package")
-def casemate(sandbox_image: BuiltImage, model: ScriptedModel) -> Iterator[RunningCasemate]:
+def casemate(
+    sandbox_image: BuiltImage, model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningCasemate]:
+    profiles = tmp_path_factory.mktemp("profiles") / "profiles.toml"
+    profiles.write_text(PROFILES)
     environment = {
+        "CASEMATE_PROFILES_PATH": str(profiles),
         "ANTHROPIC_API_KEY": KEY,
         "CASEMATE_GATEWAY_UPSTREAM_URL": model.url,
         "CASEMATE_POOL_MINIMUM": "2",

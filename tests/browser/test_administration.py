@@ -104,7 +104,7 @@ async def test_a_new_user_and_their_link(
     await carol.button("Sign out").click()
     await sign_in(carol, "carol")
     await expect(carol.page.get_by_text("carol", exact=True)).to_be_visible()
-    row = tab.page.get_by_role("row").filter(has_text="carol")
+    row = tab.people.filter(has_text="carol")
     await expect(row).to_contain_text("User")
     await row.get_by_role("button", name="Disable").click()
     await expect(row).to_contain_text("disabled")

@@ -2,29 +2,18 @@
 
 import asyncio
 import re
-from itertools import product
 
 from playwright.async_api import expect
 
 from orchestrator.testing.chat_client import ApiClient
 from orchestrator.testing.running_casemate import RunningCasemate
 
-from .accessibility import violations
-from .chat_page import SCHEMES, SCREENSHOTS, ChatPage
+from .chat_page import SCREENSHOTS, ChatPage
 from .conftest import PASSWORD, OpenPage, sign_in
+from .looks import accessible, photographed
 
 NARROW = 320
 REAL_PROMPT = "Write a small program that prints the most frequent words of a text, and try it."
-
-
-async def accessible(*tabs: ChatPage) -> None:
-    for tab, scheme in product(tabs, SCHEMES):
-        await tab.page.emulate_media(color_scheme=scheme)
-        assert await violations(tab.page) == [], f"{tab.form}, {scheme}"
-
-
-async def photographed(what: str, *tabs: ChatPage) -> None:
-    await asyncio.gather(*(tab.photograph(what) for tab in tabs))
 
 
 async def desktop_and_phone(open_page: OpenPage, name: str = "ada") -> tuple[ChatPage, ChatPage]:
@@ -90,7 +79,7 @@ async def test_the_administration(open_page: OpenPage) -> None:
     for tab in tabs:
         await tab.page.goto(tab.page.url.rstrip("/") + "/admin")
         await expect(tab.page.locator("[data-figure=ready] dd")).to_have_text(re.compile(r"\d"))
-        await expect(tab.page.get_by_role("row").filter(has_text="ada")).to_be_visible()
+        await expect(tab.people.filter(has_text="ada")).to_be_visible()
     await photographed("admin", *tabs)
     await accessible(*tabs)
 
@@ -113,7 +102,7 @@ async def test_nothing_scrolls_sideways(casemate: RunningCasemate, open_tab: Ope
     assert await tab.too_wide() == []
     await tab.end()
     await tab.page.goto(f"{casemate.url}/admin")
-    await expect(tab.page.get_by_role("row").filter(has_text="ada")).to_be_visible()
+    await expect(tab.people.filter(has_text="ada")).to_be_visible()
     assert await tab.too_wide() == []
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.async_api import expect
+from playwright.async_api import WebSocketRoute, expect
 
 from .chat_page import ChatPage
 
@@ -70,11 +70,58 @@ async def test_allowed_without_a_mouse(tab: ChatPage) -> None:
 
 
 async def test_what_is_invisible_is_shown(tab: ChatPage) -> None:
-    """A command with characters that reorder or hide text shows them as what they are."""
-    await tab.send("!bash echo \u202egnp.exe\u200b > file")
-    await expect(tab.exactly).to_contain_text("U+202E")
-    await expect(tab.exactly).to_contain_text("U+200B")
+    """A command with characters that reorder or hide text shows them as what they are, where it is
+    approved and on its card; what runs is what was sent."""
+    await tab.send("!bash printf '\u202egnp.exe\u200b' | od -An -tx1")
+    for place in (tab.exactly, tab.tool("gnp.exe")):
+        await expect(place).to_contain_text("⟨U+202E⟩")
+        await expect(place).to_contain_text("⟨U+200B⟩")
     await expect(tab.dock).to_contain_text("characters that are normally invisible")
+    await tab.answer("Allow once").click()
+    await tab.idle()
+    await expect(await tab.output_of("gnp.exe")).to_contain_text("e2 80 ae 67 6e 70")
+
+
+async def test_what_only_looks_harmless(tab: ChatPage) -> None:
+    """A host that only looks like another has its real name beside it; a tail behind many blanks
+    is in sight, and both are warned of."""
+    await tab.send(f"!bash touch https://\u0430pple.com{' ' * 300}; echo tail")
+    await expect(tab.exactly).to_contain_text("⟨xn--pple-43d.com⟩")
+    await expect(tab.exactly).to_contain_text("⟨300 blanks⟩; echo tail")
+    await expect(tab.dock).to_contain_text("not plain ASCII")
+    await expect(tab.dock).to_contain_text("long runs of blanks")
+    assert await tab.too_wide() == []
+
+
+async def test_a_long_request_says_what_is_folded(tab: ChatPage) -> None:
+    """Nobody approves unseen lines unknowingly, and all of them can be reached before."""
+    await tab.send("!write /workspace/long.txt " + "\n".join(f"line {n}" for n in range(40)))
+    await expect(tab.dock).to_contain_text("of this are not shown yet")
+    await tab.dock.get_by_role("button", name=re.compile("more line")).click()
+    await expect(tab.dock).not_to_contain_text("not shown yet")
+    await expect(tab.exactly).to_contain_text("line 39")
+
+
+async def test_a_decision_on_something_else_is_refused(tab: ChatPage) -> None:
+    """A decision that names another input runs nothing; the card says so, and asks anew."""
+    await tab.page.route_web_socket("**/stream", _with_another_hash)
+    await tab.page.reload()
+    await tab.send("!bash touch never")
+    await tab.answer("Allow once").click()
+    await expect(tab.dock).to_contain_text("has changed since you looked")
+    await expect(tab.answer("Allow once")).to_be_enabled()
+    await expect(tab.exactly).to_contain_text("touch never")
+
+
+def _with_another_hash(page: WebSocketRoute) -> None:
+    """Between page and server: exchanges the hash in the decisions that pass."""
+    server = page.connect_to_server()
+
+    def passed(message: str | bytes) -> None:
+        text = message if isinstance(message, str) else message.decode()
+        server.send(re.sub(r'"input_hash":"[0-9a-f]{64}"', f'"input_hash":"{"0" * 64}"', text))
+
+    page.on_message(passed)
 
 
 async def test_a_question_answered_with_an_option(tab: ChatPage) -> None:

@@ -4,6 +4,7 @@ import { useTranslation } from 'react-i18next'
 import { useApi } from '@/connection/account-context'
 import { listPools, type PoolMember, type PoolView } from '@/connection/resources'
 import { age } from '@/ui/format'
+import { Revealed } from '@/ui/Revealed'
 import { StateShape, type Shape } from '@/ui/StateShape'
 import { PoolSizes } from './PoolSizes'
 
@@ -64,7 +65,7 @@ function Pool({ pool, canEdit }: { pool: PoolView; canEdit: boolean }) {
         <p className="notice" data-tone="bad">
           <StateShape shape="failed" />
           <span>
-            {t('admin.lastError')} {pool.last_error}
+            {t('admin.lastError')} <Revealed text={pool.last_error} as="prose" />
           </span>
         </p>
       ) : null}

@@ -6,10 +6,10 @@ import { useApi, useUser } from '@/connection/account-context'
 import { ProblemAnswer } from '@/connection/api'
 import { addUser, changeUser, linkFor, listUsers, type ManagedUser } from '@/connection/resources'
 import type { Role } from '@/connection/account'
-import { regionOf } from '@/i18n/i18n'
 import { Button } from '@/ui/Button'
 import { Choice } from '@/ui/Choice'
 import { Dialog } from '@/ui/Dialog'
+import { useMoment } from './moment'
 
 const ROLES: readonly Role[] = ['user', 'operator', 'admin']
 const KEY = ['users']
@@ -115,7 +115,7 @@ interface LineProps {
 }
 
 function UserLine({ user, canEdit, onLink }: LineProps) {
-  const { t, i18n } = useTranslation()
+  const { t } = useTranslation()
   const api = useApi()
   const me = useUser()
   const client = useQueryClient()
@@ -128,13 +128,7 @@ function UserLine({ user, canEdit, onLink }: LineProps) {
     mutationFn: () => linkFor(api, user.id),
     onSuccess: ({ url }) => onLink(url),
   })
-  const region = regionOf(i18n.language, navigator.languages)
-  const seen = user.last_seen_at
-    ? new Date(user.last_seen_at).toLocaleString(region, {
-        dateStyle: 'medium',
-        timeStyle: 'short',
-      })
-    : '–'
+  const seen = useMoment()(user.last_seen_at)
   const own = user.id === me.id
   return (
     <tr data-disabled={user.disabled || undefined}>

@@ -4,7 +4,6 @@ import { useTranslation } from 'react-i18next'
 import { Route, Switch } from 'wouter'
 import { useAccount, useAccountState, useUser } from '@/connection/account-context'
 import { OpenSessionsContext } from '@/chat/open-sessions'
-import { SessionPage } from '@/chat/SessionPage'
 import { HomePage } from '@/sessions/HomePage'
 import { Button } from '@/ui/Button'
 import { Dialog } from '@/ui/Dialog'
@@ -12,6 +11,9 @@ import { Shell } from './Shell'
 import { SignInForm, SignInPage } from './SignIn'
 
 const AdminPage = lazy(() => import('@/admin/AdminPage'))
+/** Most of the page's weight: not needed to sign in, and fetched while a person looks around. */
+const loadSessionPage = () => import('@/chat/SessionPage')
+const SessionPage = lazy(async () => ({ default: (await loadSessionPage()).SessionPage }))
 
 export function App({ linkCode }: { linkCode: string | null }) {
   const account = useAccount()
@@ -42,6 +44,9 @@ export function App({ linkCode }: { linkCode: string | null }) {
 function Pages() {
   const { role } = useUser()
   const open = useContext(OpenSessionsContext)
+  useEffect(() => {
+    loadSessionPage().catch(() => undefined) // it is asked for again where it is shown
+  }, [])
   return (
     <Suspense fallback={<main aria-busy="true" />}>
       <Switch>

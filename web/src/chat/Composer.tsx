@@ -24,6 +24,15 @@ export function Composer() {
   const over = state === 'ended' || state === 'failed' || state === 'ending'
   const [text, setText] = useState(() => readDraft(id))
   useEffect(() => keepDraft(id, text), [id, text])
+  useEffect(
+    () =>
+      store.subscribe(({ returned }, before) => {
+        if (!returned || returned === before.returned) return
+        setText((typed) => (typed.trim() === '' ? returned.text : `${typed}\n${returned.text}`))
+        focusComposer()
+      }),
+    [store],
+  )
 
   const tooLong = text.length > LONGEST / 4 && new Blob([text]).size > LONGEST
   const sendable = text.trim() !== '' && !tooLong

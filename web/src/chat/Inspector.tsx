@@ -1,8 +1,11 @@
 /** Beside the transcript: the plan, the subagents, and the sandbox that all of it runs in. */
 import { useTranslation } from 'react-i18next'
+import { FilesPanel } from '@/files/FilesPanel'
 import { brief, bytes, count, money } from '@/ui/format'
+import { Revealed } from '@/ui/Revealed'
 import { StateShape, type Shape } from '@/ui/StateShape'
-import { useSession } from './session-context'
+import { useSession, useSessionStore } from './session-context'
+import type { OpenSession } from './session-store'
 import { TodoItems } from './TodoItems'
 import type { Task } from './transcript/shape'
 import './inspector.css'
@@ -22,9 +25,33 @@ export function Panels() {
     <>
       <Plan />
       <Agents />
+      <Files />
       <Sandbox />
     </>
   )
+}
+
+function Files() {
+  const store = useSessionStore()
+  const id = useSession((session) => session.id)
+  const state = useSession(({ session }) => session?.state ?? 'waiting')
+  const version = useSession(changes)
+  const over = state === 'ended' || state === 'failed' || state === 'ending'
+  return (
+    <FilesPanel
+      id={id}
+      workspace={store.workspace}
+      uploads={store.uploads}
+      sandbox={over ? 'gone' : state === 'waiting' ? 'waiting' : 'there'}
+      version={version}
+    />
+  )
+}
+
+/** What may have changed the workspace: turns that are over, files that somebody put there. */
+function changes({ turns, order, rows }: OpenSession): string {
+  const over = turns.filter(({ outcome }) => outcome !== 'running' && outcome !== 'stopping').length
+  return `${over} ${order.filter((row) => rows[row]?.kind === 'upload').length}`
 }
 
 function Plan() {
@@ -58,7 +85,10 @@ export function PlanLine() {
         <span className="mono">
           {done}/{todos.length}
         </span>{' '}
-        {current ? current.active_form || current.content : t('chat.plan')}
+        <Revealed
+          text={current ? current.active_form || current.content : t('chat.plan')}
+          as="prose"
+        />
       </summary>
       <TodoItems todos={todos} />
     </details>
@@ -83,9 +113,13 @@ function Agents() {
         {list.map((task) => (
           <li key={task.id} className="task">
             <StateShape shape={SHAPES[task.status] ?? 'idle'} label={task.status} />
-            <span className="task-name">{task.description || task.id}</span>
+            <span className="task-name">
+              <Revealed text={task.description || task.id} as="line" />
+            </span>
             <span className="mono muted">{task.durationMs ? brief(task.durationMs) : ''}</span>
-            <span className="task-detail">{detailOf(task, t)}</span>
+            <span className="task-detail">
+              <Revealed text={detailOf(task, t)} as="prose" />
+            </span>
           </li>
         ))}
       </ul>
@@ -134,7 +168,9 @@ function Sandbox() {
           .map(([name, value]) => (
             <div key={name}>
               <dt>{name}</dt>
-              <dd className="mono">{value}</dd>
+              <dd className="mono">
+                <Revealed text={value} as="line" />
+              </dd>
             </div>
           ))}
       </dl>

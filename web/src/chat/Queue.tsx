@@ -4,6 +4,7 @@ import { useMemo } from 'react'
 import { useTranslation } from 'react-i18next'
 import { IconButton } from '@/ui/Button'
 import type { QueuedPrompt, SessionState } from '@/protocol/chat.generated'
+import { Revealed } from '@/ui/Revealed'
 import { useSession, useSessionStore } from './session-context'
 
 /** Whether a prompt that is sent now has to wait for its turn, or for a sandbox. */
@@ -35,7 +36,9 @@ export function Queue() {
       {waiting.map((prompt) => (
         <li key={prompt.id} className="queued">
           <span className="queued-label">{t(prompt.sent ? 'chat.queued' : 'chat.sending')}</span>
-          <span className="queued-text">{prompt.text}</span>
+          <span className="queued-text">
+            <Revealed text={prompt.text} as="prose" />
+          </span>
           <IconButton label={t('chat.unqueue')} onClick={() => store.discard(prompt.id)}>
             <X size={14} aria-hidden="true" />
           </IconButton>

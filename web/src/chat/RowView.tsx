@@ -2,8 +2,11 @@
 import { memo } from 'react'
 import { useTranslation } from 'react-i18next'
 import { brief, clock, money } from '@/ui/format'
+import { Revealed } from '@/ui/Revealed'
 import { Markdown } from './markdown/Markdown'
-import { FailureNotice, MarkLine, Note, Thought, UserTurn } from './rows'
+import { FailureNotice, MarkLine, Note, Thought } from './rows'
+import { UserTurn } from './UserTurn'
+import { EgressNotice, Upload } from './walls'
 import { useSession } from './session-context'
 import { ToolCard } from './tools/ToolCard'
 import type { Row, TurnRow } from './transcript/shape'
@@ -42,6 +45,10 @@ function contentOf(row: Row): React.ReactNode {
       return <Note row={row} />
     case 'failure':
       return <FailureNotice row={row} />
+    case 'egress':
+      return <EgressNotice row={row} />
+    case 'upload':
+      return <Upload row={row} />
     case 'mark':
       return <MarkLine row={row} />
     case 'turn':
@@ -88,14 +95,19 @@ function TurnEnd({ row }: { row: TurnRow }) {
   const turn = useSession((session) => session.turns.find((other) => other.id === row.turnId))
   const told = useSession((session) => {
     const before = session.order[session.order.indexOf(row.id) - 1] ?? ''
-    return session.rows[before]?.kind === 'failure'
+    const last = session.rows[before]
+    return last?.kind === 'failure' || (last?.kind === 'user' && last.blocked !== null)
   })
   if (!turn || turn.outcome === 'completed' || told) return <span className="turn-rule" />
   const text = turn.outcome === 'failed' ? turn.text : ''
   return (
     <p className="turn-outcome" data-outcome={turn.outcome}>
       <span>{t(`chat.turn.${turn.outcome}`)}</span>
-      {text ? <span className="turn-text">{text}</span> : null}
+      {text ? (
+        <span className="turn-text">
+          <Revealed text={text} as="prose" />
+        </span>
+      ) : null}
     </p>
   )
 }

@@ -10,6 +10,7 @@ import { ActionMenu } from '@/ui/ActionMenu'
 import { IconButton } from '@/ui/Button'
 import { Confirm, Dialog } from '@/ui/Dialog'
 import { bytes, count, money } from '@/ui/format'
+import { Revealed } from '@/ui/Revealed'
 import { StateShape } from '@/ui/StateShape'
 import { Panels } from './Inspector'
 import { useSession, useSessionStore } from './session-context'
@@ -23,7 +24,9 @@ export function SessionHeader() {
     <header className="header">
       <h1 className="header-title">
         <StateShape shape={shapeOf(state)} label={t(`sessions.state.${state}`)} />
-        <span>{title || t('sessions.untitled')}</span>
+        <span>
+          <Revealed text={title || t('sessions.untitled')} as="prose" />
+        </span>
       </h1>
       <Line />
       <ContextMeter />

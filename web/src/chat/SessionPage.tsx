@@ -133,11 +133,13 @@ function Dock() {
   const permissions = useSession(({ session }) => session?.permissions ?? NO_PERMISSIONS)
   const questions = useSession(({ session }) => session?.questions ?? NO_QUESTIONS)
   const deciding = useSession((session) => session.deciding)
+  const turnedAway = useSession((session) => session.turnedAway)
   return (
     <PermissionDock
       permissions={permissions}
       questions={questions}
       deciding={deciding}
+      turnedAway={turnedAway}
       onDecide={store.decide}
       onAnswer={store.answer}
       onDone={focusComposer}

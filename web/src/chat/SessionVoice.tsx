@@ -4,6 +4,7 @@ import { useEffect, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { patchSessions } from '@/sessions/queries'
 import { useAnnounce } from '@/ui/announcer'
+import { revealedText } from '@/ui/revealed'
 import { announcements, type Announcement } from './announcements'
 import { useSession, useSessionStore } from './session-context'
 
@@ -55,7 +56,7 @@ function useTab(): void {
   const title = useSession(({ session }) => session?.title ?? '')
   const state = useSession(({ session }) => session?.state ?? 'idle')
   useEffect(() => {
-    const name = title || t('sessions.untitled')
+    const name = revealedText(title) || t('sessions.untitled')
     document.title =
       state === 'asking' ? `◆ ${t('chat.waitsForYou')}: ${name}` : `${name} · Casemate`
     setIcon(state === 'asking' ? 'waiting' : state === 'running' ? 'running' : 'calm')

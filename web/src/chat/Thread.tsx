@@ -49,10 +49,13 @@ const Rows = memo(function Rows() {
   const ids = queueing ? order : [...order, ...outgoing]
   return ids.map((id, index) => {
     const before = ids[index - 1] ?? ''
-    const lead = !id.startsWith('user:') && (before === '' || before.startsWith('user:'))
+    const lead = isClaudes(id) && !(before && isClaudes(before))
     return <RowView key={id} id={id} lead={lead} />
   })
 })
+
+/** Not what people said or put there. */
+const isClaudes = (id: string) => !id.startsWith('user:') && !id.startsWith('upload:')
 
 function Earlier({ scroller }: { scroller: HTMLElement | null }) {
   const { t } = useTranslation()

@@ -1,5 +1,6 @@
 import { useTranslation } from 'react-i18next'
 import type { Todo } from '@/protocol/chat.generated'
+import { Revealed } from '@/ui/Revealed'
 
 const MARKS = { pending: '○', in_progress: '▸', completed: '✓' } as const
 
@@ -17,7 +18,10 @@ export function TodoItems({ todos }: { todos: readonly Todo[] }) {
             </span>
             <span>
               <span className="sr-only">{t(`chat.todo.${status}`)}: </span>
-              {status === 'in_progress' && todo.active_form ? todo.active_form : todo.content}
+              <Revealed
+                text={(status === 'in_progress' && todo.active_form) || todo.content}
+                as="prose"
+              />
             </span>
           </li>
         )

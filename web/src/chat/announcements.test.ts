@@ -13,7 +13,15 @@ beforeEach(async () => {
   t = (await createI18n('en')).t
 })
 
-const REST = { id: 's1', status: 'online', deciding: {}, mine: [], loadingEarlier: false } as const
+const REST = {
+  id: 's1',
+  status: 'online',
+  deciding: {},
+  turnedAway: null,
+  returned: null,
+  mine: [],
+  loadingEarlier: false,
+} as const
 const open = (before: OpenSession, ...frames: ServerFrame[]): OpenSession => ({
   ...before,
   ...receive(before, frames).transcript,
@@ -54,6 +62,18 @@ describe('what is said aloud', () => {
       text: 'Hello',
     }
     expect(said(ready(), piece)).toEqual([])
+  })
+
+  it('is that and why a prompt did not reach Claude, and not that the turn failed as well', () => {
+    const reason = 'It holds a key.'
+    const blocked: Event = { type: 'prompt_blocked', turn_id: 't1', reason, policy: 'profile' }
+    const failed: Event = { type: 'turn_ended', turn_id: 't1', outcome: 'failed', text: reason }
+    const before = ready()
+    expect(said(before, blocked)).toEqual([
+      'assertive: Your prompt was not sent to Claude. It holds a key.',
+    ])
+    const now = open(before, events([sequenced(before.seq + 1, blocked)]))
+    expect(said(now, failed)).toEqual([])
   })
 
   it('is not what was already there when the page opened', () => {

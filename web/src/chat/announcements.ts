@@ -1,6 +1,8 @@
 /** Which change of a session is worth saying aloud, and how urgently. Pure. */
 import type { TFunction } from 'i18next'
+import { revealedText } from '@/ui/revealed'
 import type { OpenSession } from './session-store'
+import { userRowId, type Guard } from './transcript/shape'
 
 export interface Announcement {
   text: string
@@ -19,6 +21,7 @@ export function announcements(before: OpenSession, now: OpenSession, t: TFunctio
     ...answeredElsewhere(before, now, t),
     ...turn(before, now, t),
     ...refusal(before, now),
+    ...blocked(before, now, t),
   ]
 }
 
@@ -38,7 +41,8 @@ function line(before: OpenSession, now: OpenSession, t: TFunction): Announcement
 function waiting(before: OpenSession, now: OpenSession, t: TFunction): Announcement[] {
   const known = new Set((before.session?.permissions ?? []).map((asked) => asked.permission_id))
   const asked = (now.session?.permissions ?? []).find((one) => !known.has(one.permission_id))
-  if (asked) return [urgent(t('chat.say.permission', { tool: asked.tool_name }))]
+  if (asked)
+    return [urgent(t('chat.say.permission', { tool: revealedText(asked.tool_name, 'line') }))]
   const questions = (now.session?.questions ?? []).length
   return questions > (before.session?.questions ?? []).length
     ? [urgent(t('chat.say.question'))]
@@ -67,6 +71,7 @@ function turn(before: OpenSession, now: OpenSession, t: TFunction): Announcement
     case 'completed':
       return [polite(t('chat.say.done', { text: firstSentence(last.text) }))]
     case 'failed':
+      if (blockedIn(now, last.clientId)) return [] // which is said instead
       return [urgent(t('chat.say.failed', { text: firstSentence(last.text) }))]
     case 'interrupted':
       return [polite(t('chat.say.stopped'))]
@@ -78,7 +83,21 @@ function turn(before: OpenSession, now: OpenSession, t: TFunction): Announcement
 function refusal(before: OpenSession, now: OpenSession): Announcement[] {
   if (!now.refusal || now.refusal === before.refusal) return []
   const { title, detail = '' } = now.refusal.problem
-  return [urgent(`${title} ${detail}`.trim(), true)]
+  // A card that is still there says it itself.
+  const onCard = now.refusal.command === 'decide_permission' && !!now.session?.permissions?.length
+  return [urgent(`${title} ${detail}`.trim(), !onCard)]
+}
+
+function blocked(before: OpenSession, now: OpenSession, t: TFunction): Announcement[] {
+  const clientId = now.turns.at(-1)?.clientId ?? ''
+  const guard = blockedIn(now, clientId)
+  if (!guard || blockedIn(before, clientId)) return []
+  return [urgent(t('chat.say.blocked', { reason: revealedText(guard.text) }))]
+}
+
+function blockedIn({ rows }: OpenSession, clientId: string): Guard | null {
+  const row = rows[userRowId(clientId)]
+  return row?.kind === 'user' ? row.blocked : null
 }
 
 export function firstSentence(text: string): string {

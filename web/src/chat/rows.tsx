@@ -4,36 +4,12 @@ import type { TFunction } from 'i18next'
 import { useId, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { regionOf } from '@/i18n/i18n'
-import { Button } from '@/ui/Button'
 import { brief, count } from '@/ui/format'
+import { Revealed } from '@/ui/Revealed'
 import { StateShape } from '@/ui/StateShape'
 import { Markdown } from './markdown/Markdown'
-import { useSessionStore } from './session-context'
 import { saysMore } from './transcript/failures'
-import type { FailureRow, MarkRow, NoteRow, ThoughtRow, UserRow } from './transcript/shape'
-
-/** A person's words stay as they were typed: no Markdown. */
-export function UserTurn({ row }: { row: UserRow }) {
-  const { t } = useTranslation()
-  const store = useSessionStore()
-  return (
-    <div className="user-turn" data-delivery={row.delivery}>
-      <p className="user-text">{row.text}</p>
-      {row.delivery === 'sending' ? <p className="user-state">{t('chat.sending')}</p> : null}
-      {row.delivery === 'refused' ? (
-        <div className="user-refused">
-          <span>
-            <StateShape shape="failed" /> {row.problem?.title} {row.problem?.detail}
-          </span>
-          <Button onClick={() => store.retry(row.clientId)}>{t('chat.retry')}</Button>
-          <Button variant="quiet" onClick={() => store.discard(row.clientId)}>
-            {t('chat.discard')}
-          </Button>
-        </div>
-      ) : null}
-    </div>
-  )
-}
+import type { FailureRow, MarkRow, NoteRow, ThoughtRow } from './transcript/shape'
 
 export function Thought({ row }: { row: ThoughtRow }) {
   const { t } = useTranslation()
@@ -58,7 +34,11 @@ export function Thought({ row }: { row: ThoughtRow }) {
         <Chevron size={14} aria-hidden="true" />
         {row.open ? <StateShape shape="running" /> : null}
         <span>{label}</span>
-        {open ? null : <span className="thought-peek">{peek(row)}</span>}
+        {open ? null : (
+          <span className="thought-peek">
+            <Revealed text={peek(row)} as="prose" />
+          </span>
+        )}
       </button>
       <div id={id} hidden={!open} className="thought-text">
         {open ? <Markdown text={row.text} open={row.open} /> : null}
@@ -78,8 +58,14 @@ function peek(row: ThoughtRow): string {
 export function Note({ row }: { row: NoteRow }) {
   return (
     <div className="note">
-      {row.origin ? <span className="note-origin">{row.origin}</span> : null}
-      <span>{row.text}</span>
+      {row.origin ? (
+        <span className="note-origin">
+          <Revealed text={row.origin} as="line" />
+        </span>
+      ) : null}
+      <span>
+        <Revealed text={row.text} />
+      </span>
     </div>
   )
 }
@@ -94,7 +80,9 @@ export function FailureNotice({ row }: { row: FailureRow }) {
     <div className="failure" role="group" aria-label={t('chat.failed')}>
       <p className="failure-sentence">
         <StateShape shape="failed" />
-        <span>{sentence}</span>
+        <span>
+          <Revealed text={sentence} as="prose" />
+        </span>
         {row.times > 1 ? <span className="chip">× {row.times}</span> : null}
       </p>
       {advice ? <p className="failure-advice">{advice}</p> : null}
@@ -103,7 +91,7 @@ export function FailureNotice({ row }: { row: FailureRow }) {
           <summary>{t('chat.failureDetail')}</summary>
           {details.map((detail) => (
             <pre key={detail} className="failure-detail">
-              {detail}
+              <Revealed text={detail} />
             </pre>
           ))}
         </details>
@@ -120,7 +108,7 @@ export function MarkLine({ row }: { row: MarkRow }) {
     <div className="mark-line" data-bad={bad || undefined}>
       <span className="mark-text">
         {bad ? <StateShape shape="failed" /> : null}{' '}
-        {wordsOf(row, t, regionOf(i18n.language, navigator.languages))}
+        <Revealed text={wordsOf(row, t, regionOf(i18n.language, navigator.languages))} as="prose" />
       </span>
     </div>
   )

@@ -4,14 +4,18 @@
  */
 import { createStore, type StoreApi } from 'zustand/vanilla'
 import { ProblemAnswer, type Api } from '@/connection/api'
+import { createUploads, type Uploads } from '@/files/uploads'
+import { workspaceOf, type Workspace } from '@/files/workspace'
 import { SessionSocket, streamUrl, type SocketStatus } from '@/connection/session-socket'
 import type {
   BrowserCommand,
   PermissionDecision,
   PermissionMode,
   SequencedEvent,
+  Problem,
   ServerFrame,
 } from '@/protocol/chat.generated'
+import { parseEvents } from '@/protocol/exact-numbers'
 import { receive, withEarlier, withoutPrompt, withPrompt } from './transcript/reduce'
 import { EMPTY, userRowId, type Transcript } from './transcript/shape'
 
@@ -20,18 +24,26 @@ export interface OpenSession extends Transcript {
   readonly status: SocketStatus
   /** Decisions on their way: the card leaves only when the server says so. */
   readonly deciding: Readonly<Record<string, string>>
+  /** Why the last decision was not taken; the request is then shown anew. */
+  readonly turnedAway: Problem | null
   /** Permissions and questions that this tab answered. */
   readonly mine: readonly string[]
   readonly loadingEarlier: boolean
+  /** A prompt that goes back into the composer, to be changed and sent again. */
+  readonly returned: { readonly text: string } | null
 }
 
 export interface SessionStore extends StoreApi<OpenSession> {
+  readonly workspace: Workspace
+  readonly uploads: Uploads
   start(): void
   stop(): void
   kick(): void
   prompt(text: string): void
   retry(clientId: string): void
   discard(clientId: string): void
+  /** Puts a prompt back into the composer. */
+  editAgain(text: string): void
   interrupt(): void
   decide(permissionId: string, decision: PermissionDecision): void
   answer(questionId: string, answers: Record<string, string>): void
@@ -59,12 +71,17 @@ export function createSessionStore(id: string, api: Api): SessionStore {
     id,
     status: 'connecting',
     deciding: {},
+    turnedAway: null,
     mine: [],
     loadingEarlier: false,
+    returned: null,
   }))
   const socket = follow(state, api)
+  const workspace = workspaceOf(api, id)
   return {
     ...state,
+    workspace,
+    uploads: createUploads(workspace),
     ...prompting(state, socket),
     ...answering(state, socket),
     start: () => socket.start(),
@@ -88,8 +105,11 @@ function follow({ getState: now, setState: set }: State, api: Api): SessionSocke
     deliver(frames) {
       const { transcript, gap } = receive(now(), frames)
       for (const key of settledKeys(now(), transcript, frames)) socket.confirm(key)
+      const turnedAway = refusedDecision(frames)
       set({ ...transcript, deciding: stillDeciding(now().deciding, transcript, frames) })
-      if (!gap || performance.now() - resyncedAt < RESYNC_PAUSE_MS) return
+      if (turnedAway) set({ turnedAway })
+      // What was decided on may not be what is asked: the request is shown as it is now.
+      if (!(gap || turnedAway) || performance.now() - resyncedAt < RESYNC_PAUSE_MS) return
       resyncedAt = performance.now()
       set({ seq: 0, epoch: '' })
       socket.resync()
@@ -107,6 +127,7 @@ function prompting({ getState: now, setState: set }: State, socket: SessionSocke
   }
   return {
     prompt: (text: string) => submit(crypto.randomUUID(), text),
+    editAgain: (text: string) => set({ returned: { text } }),
     retry(clientId: string) {
       const row = now().rows[userRowId(clientId)]
       if (row?.kind === 'user') submit(clientId, row.text)
@@ -121,7 +142,8 @@ function prompting({ getState: now, setState: set }: State, socket: SessionSocke
 
 function answering({ getState: now, setState: set }: State, socket: SessionSocket) {
   const decided = (key: string, choice: string, command: BrowserCommand) => {
-    set({ deciding: { ...now().deciding, [key]: choice }, mine: [...now().mine, key] })
+    const mine = [...now().mine, key]
+    set({ deciding: { ...now().deciding, [key]: choice }, mine, turnedAway: null })
     socket.send(command, key)
   }
   return {
@@ -143,11 +165,20 @@ async function loadEarlier({ getState: now, setState: set }: State, api: Api): P
   try {
     const session = encodeURIComponent(now().id)
     const path = `/sessions/${session}/events?before=${first}&limit=${EARLIER_PAGE}`
-    const page = await api.ask<EventPage>(path)
+    const page = await api.ask<EventPage>(path, { parse: parseEvents })
     set(withEarlier(now(), page.events, page.earlier ?? false))
   } finally {
     set({ loadingEarlier: false })
   }
+}
+
+function refusedDecision(frames: readonly ServerFrame[]): Problem | null {
+  for (const frame of frames.toReversed()) {
+    if (frame.type === 'command_refused' && frame.command === 'decide_permission') {
+      return frame.problem
+    }
+  }
+  return null
 }
 
 /** What is still open of what this tab decided; a refusal gives the buttons back. */

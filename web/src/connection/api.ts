@@ -35,6 +35,8 @@ export interface Ask {
   signal?: AbortSignal
   /** How long to wait for an answer; a session's start may take longer than a list. */
   patience?: number
+  /** Where JSON has to be read with more care than `JSON.parse` takes. */
+  parse?: (text: string) => unknown
 }
 
 export interface Api {
@@ -73,7 +75,8 @@ export function createApi(settings: ApiSettings): Api {
       if (answer.status === 401) settings.onSignedOut()
     }
     if (!answer.ok) throw await problemOf(answer)
-    return (answer.status === 204 ? undefined : await answer.json()) as Answer
+    if (answer.status === 204) return undefined as Answer
+    return (asked.parse ? asked.parse(await answer.text()) : await answer.json()) as Answer
   }
 
   return { ask, refresh }
@@ -107,7 +110,7 @@ export function csrfToken(cookies: string = document.cookie): string {
   return decodeURIComponent(CSRF_COOKIE.exec(cookies)?.[1] ?? '')
 }
 
-async function problemOf(answer: Response): Promise<ProblemAnswer> {
+export async function problemOf(answer: Response): Promise<ProblemAnswer> {
   const seconds = Number(answer.headers.get('Retry-After'))
   const body: unknown = await answer.json().catch(() => null)
   return new ProblemAnswer(asProblem(body, answer.status), seconds > 0 ? seconds : null)

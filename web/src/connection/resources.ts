@@ -2,6 +2,8 @@
 import type { SessionView } from '@/protocol/chat.generated'
 import type {
   About,
+  AuditEntryView,
+  AuditList,
   LinkView,
   LinkWish,
   ManagedUser,
@@ -10,6 +12,8 @@ import type {
   PoolMemberView,
   PoolSizes,
   PoolView,
+  RefusalList,
+  RefusalView,
   SessionPage,
   SessionWish,
   UserChange,
@@ -19,6 +23,8 @@ import type { Api } from './api'
 
 export type { ManagedUser, PoolView, SessionPage }
 export type PoolMember = PoolMemberView
+export type RefusedHost = RefusalView
+export type AuditEntry = AuditEntryView
 
 export const about = (api: Api) => api.ask<About>('/about')
 
@@ -49,3 +55,20 @@ export const changeUser = (api: Api, id: string, change: UserChange) =>
 
 export const linkFor = (api: Api, id: string, wish: LinkWish = {}) =>
   api.ask<LinkView>(`/admin/users/${encodeURIComponent(id)}/link`, { method: 'POST', body: wish })
+
+export interface AuditFilter {
+  action: string
+  actor: string
+}
+
+export const listRefusedHosts = (api: Api) => api.ask<RefusalList>('/admin/egress')
+
+const AUDIT_PAGE = 50
+
+export function listAudit(api: Api, filter: AuditFilter, before: string | null) {
+  const query = new URLSearchParams({ limit: String(AUDIT_PAGE) })
+  if (before !== null) query.set('before', before)
+  if (filter.action) query.set('action', filter.action)
+  if (filter.actor) query.set('actor', filter.actor)
+  return api.ask<AuditList>(`/admin/audit?${query}`)
+}

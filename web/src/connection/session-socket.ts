@@ -4,6 +4,7 @@
  * once. What the frames mean is not its business: see `chat/transcript`.
  */
 import type { BrowserCommand, ServerFrame } from '@/protocol/chat.generated'
+import { parseEvents } from '@/protocol/exact-numbers'
 import { backoff } from './backoff'
 import { FramePump } from './frame-pump'
 
@@ -173,7 +174,7 @@ export class SessionSocket {
 /** What is no frame is dropped; the hole that it leaves in `seq` is seen where frames are applied. */
 function decode(data: string): ServerFrame | null {
   try {
-    return JSON.parse(data) as ServerFrame
+    return parseEvents<ServerFrame>(data)
   } catch {
     return null
   }

@@ -1,35 +1,46 @@
 /** What is being approved, whole: the command, the change to the file, or the input as it is. */
-import { useMemo, useRef, useState } from 'react'
+import { useEffect, useMemo, useRef, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import type { PermissionRequested } from '@/protocol/chat.generated'
 import { changeSize, Diff } from '@/ui/Diff'
-import { linesAfterPress, linesAtFirst } from '@/ui/folding'
+import { linesAfterPress, linesAtFirst, linesOf } from '@/ui/folding'
 import { MoreLines } from '@/ui/MoreLines'
 import { Revealed } from '@/ui/Revealed'
 
-export function Exactly({ asked }: { asked: PermissionRequested }) {
-  const { t } = useTranslation()
+export interface ExactlyProps {
+  asked: PermissionRequested
+  /** Told how many lines are not shown, whenever that changes. */
+  onHidden: (count: number) => void
+}
+
+export function Exactly({ asked, onHidden }: ExactlyProps) {
   const { input } = asked
   const path = input['file_path']
   const change = useMemo(() => changeOf(asked), [asked])
   if (typeof input['command'] === 'string') {
-    return <Command command={input['command']} input={input} />
+    return <Command command={input['command']} asked={asked} onHidden={onHidden} />
   }
-  if (change && typeof path === 'string') return <FileChange path={path} change={change} />
-  return <Preformatted text={JSON.stringify(input, null, 2)} label={t('permissions.exactly')} />
+  if (change && typeof path === 'string') {
+    return <FileChange path={path} change={change} onHidden={onHidden} />
+  }
+  return <Preformatted text={JSON.stringify(input, null, 2)} onHidden={onHidden} />
 }
 
-function Command({ command, input }: { command: string; input: Record<string, unknown> }) {
-  const { t } = useTranslation()
-  const others = Object.entries(input).filter(([key]) => key !== 'command' && key !== 'description')
+/** The description is not run, and stands above the command; unless it is another one. */
+const saidAbove = (asked: PermissionRequested, key: string, value: unknown) =>
+  key === 'command' || (key === 'description' && value === asked.description)
+
+function Command({ command, asked, onHidden }: ExactlyProps & { command: string }) {
+  const others = Object.entries(asked.input).filter(([key, value]) => !saidAbove(asked, key, value))
   return (
     <>
-      <Preformatted text={command} label={t('permissions.exactly')} />
+      <Preformatted text={command} onHidden={onHidden} />
       {others.length > 0 ? (
         <p className="dock-others">
           {others.map(([key, value]) => (
             <code key={key}>
-              {key}: <Revealed text={JSON.stringify(value)} />
+              <Revealed text={key} as="line" />:{' '}
+              <Revealed text={JSON.stringify(value)} as="exact" />
             </code>
           ))}
         </p>
@@ -43,27 +54,36 @@ interface Change {
   after: string
 }
 
-function FileChange({ path, change }: { path: string; change: Change }) {
+interface FileChangeProps {
+  path: string
+  change: Change
+  onHidden: (count: number) => void
+}
+
+function FileChange({ path, change, onHidden }: FileChangeProps) {
   const { t } = useTranslation()
   const { added, removed } = useMemo(() => changeSize(change.before, change.after), [change])
   return (
     <div className="dock-change">
       <p className="dock-file mono">
         <span>
-          <Revealed text={path} />
+          <Revealed text={path} as="line" />
         </span>
         <span className="dock-size">{t('permissions.size', { added, removed })}</span>
       </p>
-      <Diff {...change} folded label={t('permissions.exactly')} />
+      <Diff {...change} folded label={t('permissions.exactly')} onHidden={onHidden} />
     </div>
   )
 }
 
-function Preformatted({ text, label }: { text: string; label: string }) {
+function Preformatted({ text, onHidden }: { text: string; onHidden: (count: number) => void }) {
+  const { t } = useTranslation()
   const frame = useRef<HTMLPreElement>(null)
-  const lines = useMemo(() => text.split('\n'), [text])
+  const lines = useMemo(() => linesOf(text), [text])
   const [wanted, setWanted] = useState<number | null>(null)
   const shown = wanted ?? linesAtFirst(lines.length, true)
+  const hidden = lines.length - shown
+  useEffect(() => onHidden(hidden), [onHidden, hidden])
   const showMore = () => {
     setWanted(linesAfterPress(lines.length, shown))
     frame.current?.focus({ preventScroll: true }) // the button may be gone
@@ -71,10 +91,10 @@ function Preformatted({ text, label }: { text: string; label: string }) {
   return (
     <div className="dock-exactly">
       {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- where the focus goes from the button */}
-      <pre ref={frame} role="group" aria-label={label} tabIndex={0}>
-        <Revealed text={lines.slice(0, shown).join('\n')} />
+      <pre ref={frame} role="group" aria-label={t('permissions.exactly')} tabIndex={0}>
+        <Revealed text={lines.slice(0, shown).join('')} as="exact" />
       </pre>
-      <MoreLines count={lines.length - shown} onShow={showMore} />
+      <MoreLines count={hidden} onShow={showMore} />
     </div>
   )
 }

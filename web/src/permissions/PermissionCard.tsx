@@ -1,13 +1,14 @@
 /** One permission: exactly what would run, the rule that "always" would save, and the answers. */
-import { useState, type KeyboardEvent } from 'react'
+import { useMemo, useState, type KeyboardEvent } from 'react'
 import { useTranslation } from 'react-i18next'
-import type { PermissionDecision, PermissionRequested } from '@/protocol/chat.generated'
+import type { PermissionDecision, PermissionRequested, Problem } from '@/protocol/chat.generated'
 import { Button } from '@/ui/Button'
-import { hasUnseen } from '@/ui/revealed'
+import { findings } from '@/ui/revealed'
 import { Revealed } from '@/ui/Revealed'
 import { StateShape } from '@/ui/StateShape'
 import { editable, edited } from './editing'
 import { Exactly } from './Exactly'
+import { warningsOf } from './warnings'
 import { reasonsOf } from './reasons'
 import { RulePicker } from './RulePicker'
 import { offersOf, pickedAtFirst } from './rules'
@@ -15,21 +16,26 @@ import { offersOf, pickedAtFirst } from './rules'
 export interface PermissionCardProps {
   asked: PermissionRequested
   deciding: string | null
+  turnedAway: Problem | null
   onDecide: (decision: PermissionDecision) => void
 }
 
 type Panel = 'none' | 'edit' | 'deny'
+/** What a person decides; the card adds what it is about. */
+type Answer = Omit<PermissionDecision, 'input_hash'>
 
-export function PermissionCard({ asked, deciding, onDecide }: PermissionCardProps) {
+export function PermissionCard({ asked, deciding, turnedAway, onDecide }: PermissionCardProps) {
   const { t } = useTranslation()
+  const decide = (answer: Answer) => onDecide({ ...answer, input_hash: asked.input_hash ?? '' })
   const [panel, setPanel] = useState<Panel>('none')
+  const [hidden, setHidden] = useState(0)
   const [picked, setPicked] = useState(() => pickedAtFirst(asked))
   const always = picked.length > 0
-  const allowAlways = () => onDecide({ choice: 'allow_always', suggestions: picked })
+  const allowAlways = () => decide({ choice: 'allow_always', suggestions: picked })
   const sending = deciding !== null
   const onKeyDown = (event: KeyboardEvent) => {
     if (sending || isTyping(event.target) || event.altKey || event.ctrlKey || event.metaKey) return
-    if (event.key === '1') onDecide({ choice: 'allow' })
+    if (event.key === '1') decide({ choice: 'allow' })
     else if (event.key === '2' && always) allowAlways()
     else if (event.key === '3') setPanel('deny')
     else if (event.key === 'Escape' && panel !== 'none') setPanel('none')
@@ -40,28 +46,24 @@ export function PermissionCard({ asked, deciding, onDecide }: PermissionCardProp
   return (
     // oxlint-disable-next-line jsx-a11y/no-static-element-interactions -- keys of the card's buttons
     <div className="permission" onKeyDown={onKeyDown}>
-      <h2 className="dock-title" tabIndex={-1}>
-        <StateShape shape="waiting" label={t('permissions.waits')} />
-        <Revealed text={asked.title ?? t('permissions.allowTool', { tool: nameOf(asked) })} />
-        {asked.agent ? <span className="chip">{asked.agent}</span> : null}
-      </h2>
-      <Reasons asked={asked} />
+      <Title asked={asked} />
+      <Reasons asked={asked} turnedAway={turnedAway} />
       {panel === 'edit' ? (
         <EditInput
           asked={asked}
           sending={sending}
           onCancel={() => setPanel('none')}
-          onAllow={(updated) => onDecide({ choice: 'allow', updated_input: updated })}
+          onAllow={(updated) => decide({ choice: 'allow', updated_input: updated })}
         />
       ) : (
-        <Exactly asked={asked} />
+        <Exactly asked={asked} onHidden={setHidden} />
       )}
       {panel === 'deny' ? (
         <DenyReason
           sending={sending}
           onCancel={() => setPanel('none')}
-          onDeny={(reason) => onDecide({ choice: 'deny', ...(reason ? { reason } : {}) })}
-          onStop={(reason) => onDecide({ choice: 'deny_and_stop', ...(reason ? { reason } : {}) })}
+          onDeny={(reason) => decide({ choice: 'deny', ...(reason ? { reason } : {}) })}
+          onStop={(reason) => decide({ choice: 'deny_and_stop', ...(reason ? { reason } : {}) })}
         />
       ) : null}
       {panel === 'none' ? (
@@ -71,7 +73,8 @@ export function PermissionCard({ asked, deciding, onDecide }: PermissionCardProp
           ) : null}
           <Answers
             sending={sending}
-            onAllow={() => onDecide({ choice: 'allow' })}
+            hidden={hidden}
+            onAllow={() => decide({ choice: 'allow' })}
             onAlways={always ? allowAlways : null}
             onPanel={setPanel}
           />
@@ -81,18 +84,45 @@ export function PermissionCard({ asked, deciding, onDecide }: PermissionCardProp
   )
 }
 
+function Title({ asked }: { asked: PermissionRequested }) {
+  const { t } = useTranslation()
+  const title = asked.title ?? t('permissions.allowTool', { tool: nameOf(asked) })
+  return (
+    <h2 className="dock-title" tabIndex={-1}>
+      <StateShape shape="waiting" label={t('permissions.waits')} />
+      <span>
+        <Revealed text={title} as="prose" />
+      </span>
+      {/* A title comes from the sandbox: the tool is named whatever the title says. */}
+      {title.includes(asked.tool_name) ? null : <NameChip name={asked.tool_name} />}
+      {asked.agent ? <NameChip name={asked.agent} /> : null}
+    </h2>
+  )
+}
+
+const NameChip = ({ name }: { name: string }) => (
+  <span className="chip">
+    <Revealed text={name} as="line" />
+  </span>
+)
+
 interface AnswersProps {
   sending: boolean
+  /** Lines of the request that are still folded. */
+  hidden: number
   onAllow: () => void
   /** None where nothing is picked to be saved. */
   onAlways: (() => void) | null
   onPanel: (panel: Panel) => void
 }
 
-function Answers({ sending, onAllow, onAlways, onPanel }: AnswersProps) {
+function Answers({ sending, hidden, onAllow, onAlways, onPanel }: AnswersProps) {
   const { t } = useTranslation()
   return (
     <div className="dock-actions">
+      {hidden > 0 ? (
+        <p className="dock-folded">{t('permissions.folded', { count: hidden })}</p>
+      ) : null}
       <Button variant="primary" disabled={sending} onClick={onAllow}>
         {t('permissions.allow')}
         <kbd>1</kbd>
@@ -121,17 +151,31 @@ function isTyping(target: EventTarget): boolean {
   return target instanceof HTMLTextAreaElement || target instanceof HTMLInputElement
 }
 
-function Reasons({ asked }: { asked: PermissionRequested }) {
+interface ReasonsProps {
+  asked: PermissionRequested
+  turnedAway: Problem | null
+}
+
+function Reasons({ asked, turnedAway }: ReasonsProps) {
   const { t } = useTranslation()
-  const unseen = hasUnseen(JSON.stringify(asked.input).replaceAll('\\n', ''))
+  const warnings = useMemo(() => warningsOf(asked), [asked])
   return (
     <>
+      {turnedAway ? (
+        <p className="dock-warning dock-turned-away">
+          {turnedAway.title} {turnedAway.detail}
+        </p>
+      ) : null}
       {reasonsOf(asked, t).map((line) => (
         <p key={line} className="dock-reason">
-          <Revealed text={line} />
+          <Revealed text={line} as="prose" />
         </p>
       ))}
-      {unseen ? <p className="dock-warning">{t('permissions.unseen')}</p> : null}
+      {warnings.map((warning) => (
+        <p key={warning} className="dock-warning">
+          {t(`permissions.warning.${warning}`)}
+        </p>
+      ))}
     </>
   )
 }
@@ -215,6 +259,11 @@ function EditInput({ asked, sending, onCancel, onAllow }: EditProps) {
         />
       </label>
       {updated ? null : <p className="dock-warning">{t('permissions.notJson')}</p>}
+      {findings([text]).size > 0 ? (
+        <pre className="dock-typed" role="group" aria-label={t('permissions.typed')}>
+          <Revealed text={text} as="exact" />
+        </pre>
+      ) : null}
       <div className="dock-actions">
         <Button type="submit" variant="primary" disabled={sending || !updated}>
           {t('permissions.allowEdited')}

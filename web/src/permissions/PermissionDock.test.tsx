@@ -6,6 +6,7 @@ import type { i18n } from 'i18next'
 import { createI18n } from '@/i18n/i18n'
 import { permission } from '@/testing/wire'
 import type { PermissionRequested, QuestionAsked } from '@/protocol/chat.generated'
+import { parseExactly } from '@/protocol/exact-numbers'
 import { PermissionDock, type DockProps } from './PermissionDock'
 
 let words: i18n
@@ -13,6 +14,9 @@ beforeEach(async () => {
   words = await createI18n('en')
 })
 
+type Input = PermissionRequested['input']
+
+const HASH = 'hash of make'
 const asked = (id: string, command?: string) => permission(id, command) as PermissionRequested
 
 function show(change: Partial<DockProps> = {}) {
@@ -20,6 +24,7 @@ function show(change: Partial<DockProps> = {}) {
     permissions: [asked('p1')],
     questions: [],
     deciding: {},
+    turnedAway: null,
     onDecide: vi.fn(),
     onAnswer: vi.fn(),
     onDone: vi.fn(),
@@ -69,10 +74,79 @@ describe('the permission dock', () => {
     expect(screen.getByRole('group', { name: /exactly/i })).toHaveTextContent('echo 40')
   })
 
-  it('shows characters that would hide', () => {
+  it('shows characters that would hide, names them, and says so in plain words', () => {
     show({ permissions: [asked('p1', 'echo \u202egnp.exe\u200b')] })
-    expect(screen.getByRole('group', { name: /exactly/i })).toHaveTextContent('U+202Egnp.exeU+200B')
+    const exactly = screen.getByRole('group', { name: /exactly/i })
+    expect(exactly).toHaveTextContent(/⟨U\+202E⟩gnp\.exe.*⟨U\+200B⟩/)
+    expect(exactly).toHaveTextContent('Changes the direction of text:')
     expect(screen.getByText(/normally invisible. They/)).toBeVisible()
+  })
+
+  it.each([
+    [
+      'a host that only looks like another',
+      'curl https://аpple.com',
+      /not plain ASCII/,
+      'xn--pple-43d.com',
+    ],
+    [
+      'a tail behind many blanks',
+      `ls${' '.repeat(90)}; rm -rf ~`,
+      /long runs of blanks/,
+      '⟨90 blanks⟩; rm',
+    ],
+    [
+      'an escape that hides what follows',
+      'echo \u001b[8m; rm',
+      /normally invisible/,
+      '⟨U+001B⟩[8m; rm',
+    ],
+  ])('warns of %s', (_name, command, warning, shown) => {
+    show({ permissions: [asked('p1', command)] })
+    expect(screen.getByText(warning)).toBeVisible()
+    expect(screen.getByRole('group', { name: /exactly/i })).toHaveTextContent(shown)
+  })
+
+  it('shows what would run in another tool as it is, with its numbers unrounded', async () => {
+    const input = parseExactly('{"to":"a\u202e","amount":9007199254740993}') as Input
+    const { props } = show({
+      permissions: [{ ...asked('p1'), tool_name: 'mcp__bank__pay', input }],
+    })
+    const exactly = screen.getByRole('group', { name: /exactly/i })
+    expect(exactly).toHaveTextContent(/⟨U\+202E⟩.*9007199254740993/)
+    await press(/edit first/i)
+    await press(/allow as edited/i)
+    const decision = vi.mocked(props.onDecide).mock.lastCall?.[1]
+    expect(JSON.stringify(decision?.updated_input)).toContain('9007199254740993')
+  })
+
+  it('names the tool, whatever the title calls it', () => {
+    show({ permissions: [{ ...asked('p1'), title: 'Allow Read?', display_name: 'Read' }] })
+    expect(screen.getByRole('heading')).toHaveTextContent(/Allow Read\?.*Bash/)
+  })
+
+  it('says while something is folded that allowing allows it too', async () => {
+    const command = Array.from({ length: 40 }, (_, index) => `echo ${index + 1}`).join('\n')
+    show({ permissions: [asked('p1', command)] })
+    expect(screen.getByText(/^30 lines of this are not shown yet/)).toBeVisible()
+    await press(/30 more lines/i)
+    expect(screen.queryByText(/not shown yet/)).toBeNull()
+  })
+
+  it('says why a decision was not taken, and shows the request anew', async () => {
+    const { update } = show({ permissions: [asked('p1', 'make')] })
+    await press(/deny/i)
+    update({
+      permissions: [asked('p1', 'make install')],
+      turnedAway: {
+        tag: 'input_changed',
+        title: 'This is not what was asked.',
+        detail: 'Look again.',
+      },
+    })
+    expect(screen.getByText('This is not what was asked. Look again.')).toBeVisible()
+    expect(screen.getByRole('group', { name: /exactly/i })).toHaveTextContent('make install')
+    expect(screen.getByRole('button', { name: /allow once/i })).toBeEnabled()
   })
 
   it('saves the narrow rule alone, and a wider grant only where it is picked', async () => {
@@ -87,12 +161,14 @@ describe('the permission dock', () => {
     await press(/always/i)
     expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
       choice: 'allow_always',
+      input_hash: HASH,
       suggestions: [1],
     })
     await userEvent.click(screen.getByRole('checkbox', { name: /Accept edits/ }))
     await press(/always/i)
     expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
       choice: 'allow_always',
+      input_hash: HASH,
       suggestions: [0, 1],
     })
     for (const box of screen.getAllByRole('checkbox')) await userEvent.click(box)
@@ -102,10 +178,11 @@ describe('the permission dock', () => {
   it('allows once, and always', async () => {
     const { props } = show()
     await press(/allow once/i)
-    expect(props.onDecide).toHaveBeenLastCalledWith('p1', { choice: 'allow' })
+    expect(props.onDecide).toHaveBeenLastCalledWith('p1', { choice: 'allow', input_hash: HASH })
     await press(/always/i)
     expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
       choice: 'allow_always',
+      input_hash: HASH,
       suggestions: [0],
     })
   })
@@ -117,11 +194,13 @@ describe('the permission dock', () => {
     await press(/^deny$/i)
     expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
       choice: 'deny',
+      input_hash: HASH,
       reason: 'wrong folder',
     })
     await press(/deny and stop/i)
     expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
       choice: 'deny_and_stop',
+      input_hash: HASH,
       reason: 'wrong folder',
     })
   })
@@ -135,6 +214,7 @@ describe('the permission dock', () => {
     await press(/allow as edited/i)
     expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
       choice: 'allow',
+      input_hash: HASH,
       updated_input: { command: 'make -n' },
     })
   })
@@ -157,6 +237,7 @@ describe('the permission dock', () => {
     await userEvent.keyboard('2')
     expect(props.onDecide).toHaveBeenLastCalledWith('p1', {
       choice: 'allow_always',
+      input_hash: HASH,
       suggestions: [0],
     })
   })
@@ -174,7 +255,10 @@ describe('the permission dock', () => {
     await press(/next request/i)
     expect(screen.getByRole('group', { name: /exactly/i })).toHaveTextContent('ls')
     await press(/allow once/i)
-    expect(props.onDecide).toHaveBeenLastCalledWith('p2', { choice: 'allow' })
+    expect(props.onDecide).toHaveBeenLastCalledWith('p2', {
+      choice: 'allow',
+      input_hash: 'hash of ls',
+    })
     update({ permissions: [] })
     expect(props.onDone).toHaveBeenCalled()
   })

@@ -8,6 +8,7 @@ import { useTranslation } from 'react-i18next'
 import type {
   PermissionDecision,
   PermissionRequested,
+  Problem,
   QuestionAsked,
 } from '@/protocol/chat.generated'
 import { IconButton } from '@/ui/Button'
@@ -20,6 +21,8 @@ export interface DockProps {
   questions: readonly QuestionAsked[]
   /** What was decided here and is on its way, by id. */
   deciding: Readonly<Record<string, string>>
+  /** Why the last decision was not taken, until there is another one. */
+  turnedAway: Problem | null
   onDecide: (id: string, decision: PermissionDecision) => void
   onAnswer: (id: string, answers: Record<string, string>) => void
   /** Where the focus goes when the last one is answered. */
@@ -62,8 +65,9 @@ export function PermissionDock(props: DockProps) {
         ) : null}
         {current.type === 'permission_requested' ? (
           <PermissionCard
-            key={current.permission_id}
+            key={keyOf(current, props.turnedAway)}
             asked={current}
+            turnedAway={props.turnedAway}
             deciding={props.deciding[current.permission_id] ?? null}
             onDecide={(decision) => props.onDecide(current.permission_id, decision)}
           />
@@ -79,6 +83,10 @@ export function PermissionDock(props: DockProps) {
     </section>
   )
 }
+
+/** With another input, or after a refusal, it is another request: nothing of the old card stays. */
+const keyOf = (asked: PermissionRequested, turnedAway: Problem | null) =>
+  [asked.permission_id, asked.input_hash, turnedAway?.tag].join(' ')
 
 /** Alt+P leads to the heading, not to "Allow": a key that is still held must approve nothing. */
 function useDockKey(section: React.RefObject<HTMLElement | null>): void {

@@ -73,8 +73,12 @@ function QuestionFields({ question, given, onChange }: FieldsProps) {
   return (
     <fieldset className="question">
       <legend>
-        {question.header ? <span className="chip">{question.header}</span> : null}{' '}
-        <Revealed text={question.question} />
+        {question.header ? (
+          <span className="chip">
+            <Revealed text={question.header} as="line" />
+          </span>
+        ) : null}{' '}
+        <Revealed text={question.question} as="prose" />
       </legend>
       {(question.options ?? []).map((option) => (
         <label key={option.label} className="option">
@@ -85,13 +89,17 @@ function QuestionFields({ question, given, onChange }: FieldsProps) {
             onChange={() => toggle(option.label)}
           />
           <span>
-            <Revealed text={option.label} />
+            <Revealed text={option.label} as="prose" />
             {option.description ? (
               <span className="option-hint">
-                <Revealed text={option.description} />
+                <Revealed text={option.description} as="prose" />
               </span>
             ) : null}
-            {option.preview ? <pre className="option-preview">{option.preview}</pre> : null}
+            {option.preview ? (
+              <pre className="option-preview">
+                <Revealed text={option.preview} as="exact" />
+              </pre>
+            ) : null}
           </span>
         </label>
       ))}

@@ -28,7 +28,7 @@ export function RulePicker({ offers, picked, onPick }: RulePickerProps) {
             />
             {exact ? (
               <code>
-                <Revealed text={text} />
+                <Revealed text={text} as="exact" />
               </code>
             ) : (
               <span className="dock-mode">

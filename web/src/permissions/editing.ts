@@ -1,5 +1,6 @@
 /** Changing what is about to run: a command as text, anything else as JSON. */
 import type { PermissionRequested } from '@/protocol/chat.generated'
+import { ExactNumber, parseExactly } from '@/protocol/exact-numbers'
 
 export interface Editable {
   /** The one field that is edited; null for the whole input. */
@@ -21,8 +22,12 @@ export function edited(
 ): Record<string, unknown> | null {
   if (field) return text.trim() === '' ? null : { ...input, [field]: text }
   try {
-    const value: unknown = JSON.parse(text)
-    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+    const value = parseExactly(text)
+    const isObject =
+      typeof value === 'object' &&
+      value !== null &&
+      !Array.isArray(value) &&
+      !(value instanceof ExactNumber)
     return isObject ? (value as Record<string, unknown>) : null
   } catch {
     return null

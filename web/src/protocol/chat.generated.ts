@@ -211,6 +211,34 @@ export interface SystemNoted {
   data?: Record<string, unknown>;
 }
 
+/** A rule of the profile or a policy refused a tool before anybody was asked. */
+export interface ToolForbidden {
+  type: "tool_forbidden";
+  tool_name: string;
+  reason: string;
+  /** `profile`, or the policy plugin's name. */
+  policy: string;
+  tool_use_id?: string | null;
+}
+
+export type TurnId = string;
+
+/** A guardrail kept the turn's prompt from Claude. */
+export interface PromptBlocked {
+  type: "prompt_blocked";
+  turn_id: TurnId;
+  reason: string;
+  policy: string;
+}
+
+/** A guardrail let the prompt pass and gave Claude this beside it. */
+export interface PromptAnnotated {
+  type: "prompt_annotated";
+  turn_id: TurnId;
+  note: string;
+  policy: string;
+}
+
 export type PermissionId = string;
 
 export interface Rule {
@@ -236,6 +264,8 @@ export interface PermissionRequested {
   permission_id: PermissionId;
   tool_name: string;
   input: Record<string, unknown>;
+  /** Of `input` (see `input_hash`). A decision names it, and holds for nothing else. */
+  input_hash?: string;
   tool_use_id?: string | null;
   title?: string | null;
   display_name?: string | null;
@@ -321,8 +351,6 @@ export interface CommandFailed {
   text: string;
 }
 
-export type TurnId = string;
-
 /** Tokens, as the model API counts them. */
 export interface Usage {
   input_tokens?: number;
@@ -402,6 +430,9 @@ export interface PermissionResolved {
   by: string;
   reason?: string;
   changed_input?: boolean;
+  tool_name?: string;
+  /** Of what runs now, or was refused: who decided on exactly what. */
+  input_hash?: string;
 }
 
 export interface QuestionAnswered {
@@ -423,6 +454,34 @@ export interface UpstreamFailed {
   sentence: string;
   advice: string;
   status?: number | null;
+}
+
+/**
+ * The sandbox tried to reach something that its profile does not allow. `count` tells how often
+ * since it was last said: a loop in a sandbox shall not fill the session.
+ */
+export interface EgressRefused {
+  type: "egress_refused";
+  /** As the sandbox spelled it, made visible and cut to 255 characters. */
+  host: string;
+  port: number;
+  /**
+   * `host_not_allowed`, `port_not_allowed`, `private_address`, `bad_address`, `unresolved`,
+   * `sni_mismatch`, `no_tls`, `over_budget`, `too_many`, ...
+   */
+  tag: string;
+  sentence: string;
+  count?: number;
+}
+
+/** A person put a file into the workspace. */
+export interface FileUploaded {
+  type: "file_uploaded";
+  /** Below the workspace, with `/`. */
+  path: string;
+  /** Bytes. */
+  size: number;
+  by: string;
 }
 
 /** One model request, as the gateway counted it. */
@@ -476,6 +535,9 @@ export type Event =
   | ConversationReset
   | MirrorFailed
   | SystemNoted
+  | ToolForbidden
+  | PromptBlocked
+  | PromptAnnotated
   | PermissionRequested
   | PermissionWithdrawn
   | QuestionAsked
@@ -497,6 +559,8 @@ export type Event =
   | QuestionAnswered
   | SessionRenamed
   | UpstreamFailed
+  | EgressRefused
+  | FileUploaded
   | UsageMetered
   | SandboxAssigned
   | SandboxLost
@@ -527,11 +591,15 @@ export interface Stop {
 }
 
 /**
- * A person's answer. `updated_input` replaces the tool's input (allow only); `reason` is told
- * to Claude (deny only); `suggestions` picks by position what "always" saves, all if left out.
+ * A person's answer to exactly what they were shown: `input_hash` is the request's own. One
+ * that names another input is refused on its way, and again in the sandbox.
+ *
+ * `updated_input` replaces the tool's input (allow only); `reason` is told to Claude (deny only);
+ * `suggestions` picks by position what "always" saves, all if left out.
  */
 export interface PermissionDecision {
   choice: "allow" | "allow_always" | "deny" | "deny_and_stop";
+  input_hash: string;
   updated_input?: Record<string, unknown> | null;
   suggestions?: number[] | null;
   reason?: string;

@@ -7,6 +7,7 @@ import { ProblemAnswer } from '@/connection/api'
 import type { SessionView } from '@/protocol/chat.generated'
 import { Button } from '@/ui/Button'
 import { money } from '@/ui/format'
+import { Revealed } from '@/ui/Revealed'
 import { StateShape } from '@/ui/StateShape'
 import { byDay } from './day-groups'
 import { useSessions } from './queries'
@@ -64,7 +65,9 @@ const SessionItem = memo(function SessionItem(props: { view: SessionView; curren
         aria-current={current ? 'page' : undefined}
       >
         <StateShape shape={shapeOf(view.state)} label={t(`sessions.state.${view.state}`)} />
-        <span className="session-title">{view.title || t('sessions.untitled')}</span>
+        <span className="session-title">
+          <Revealed text={view.title || t('sessions.untitled')} as="prose" />
+        </span>
         <span className="session-cost mono">{view.cost_usd ? money(view.cost_usd) : ''}</span>
       </Link>
     </li>

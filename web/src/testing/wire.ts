@@ -72,6 +72,7 @@ export const permission = (id: string, command = 'make'): Event => ({
   permission_id: id,
   tool_name: 'Bash',
   input: { command },
+  input_hash: `hash of ${command}`,
   tool_use_id: 'u1',
   suggestions: [{ kind: 'addRules', rules: [{ tool: 'Bash', content: 'make:*' }] }],
 })

@@ -6,6 +6,8 @@ const AT_FIRST = 10
 const NOT_WORTH_HIDING = 4
 /** At once, so that a press cannot freeze the page. */
 export const MOST_LINES = 1_000
+/** Characters: a longer line counts as several. */
+const LONGEST_LINE = 500
 
 export function linesAtFirst(total: number, folded: boolean): number {
   if (!folded) return Math.min(total, MOST_LINES)
@@ -14,3 +16,23 @@ export function linesAtFirst(total: number, folded: boolean): number {
 
 export const linesAfterPress = (total: number, shown: number): number =>
   Math.min(total, shown + MOST_LINES)
+
+/** The text in parts that are its lines, or pieces of very long ones. Joined they are the text. */
+export function linesOf(text: string): string[] {
+  return text.split(/(?<=\n)/).flatMap(piecesOf)
+}
+
+export function piecesOf(line: string): string[] {
+  if (line.length <= LONGEST_LINE) return [line]
+  const pieces: string[] = []
+  for (let start = 0; start < line.length;) {
+    const end = wholeCharacter(line, start + LONGEST_LINE)
+    pieces.push(line.slice(start, end))
+    start = end
+  }
+  return pieces
+}
+
+/** Never between the halves of a surrogate pair: each alone would look like something hidden. */
+const wholeCharacter = (line: string, end: number): number =>
+  (line.codePointAt(end - 1) ?? 0) > 0xffff ? end + 1 : end

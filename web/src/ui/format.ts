@@ -38,7 +38,10 @@ export function count(n: number): string {
 }
 
 export function bytes(n: number): string {
+  if (n < 1024) return `${n} B`
   const mib = n / (1 << 20)
+  if (mib < 1) return `${Math.max(1, Math.round(n / 1024))} KiB`
+  if (mib < 10) return `${mib.toFixed(1)} MiB`
   return mib < 1024 ? `${Math.round(mib)} MiB` : `${(mib / 1024).toFixed(1)} GiB`
 }
 

@@ -2,6 +2,7 @@ import { Check, Copy, WrapText } from 'lucide-react'
 import { memo, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { IconButton } from '@/ui/Button'
+import { Revealed } from '@/ui/Revealed'
 import { useHighlighted } from './highlight'
 
 export const CodeBlock = memo(function CodeBlock({
@@ -36,7 +37,13 @@ export const CodeBlock = memo(function CodeBlock({
 
 export function Highlighted({ text, language }: { text: string; language: string }) {
   const lines = useHighlighted(text, language)
-  if (!lines) return <code>{text}</code>
+  if (!lines) {
+    return (
+      <code>
+        <Revealed text={text} />
+      </code>
+    )
+  }
   return (
     <code>
       {lines.map((tokens, row) => (
@@ -45,7 +52,7 @@ export function Highlighted({ text, language }: { text: string; language: string
           {tokens.map((token, column) => (
             // oxlint-disable-next-line react/no-array-index-key -- so is a token
             <span key={column} className={token.kind}>
-              {token.text}
+              <Revealed text={token.text} />
             </span>
           ))}
           {row < lines.length - 1 ? '\n' : null}

@@ -3,6 +3,7 @@ import { memo, useState, type ComponentPropsWithoutRef } from 'react'
 import ReactMarkdown, { type Components } from 'react-markdown'
 import remarkGfm from 'remark-gfm'
 import { useTranslation } from 'react-i18next'
+import { Revealed } from '@/ui/Revealed'
 import { closed, NOTHING, split } from './blocks'
 import { rehypeCaret } from './caret'
 import { CodeBlock } from './CodeBlock'
@@ -103,7 +104,9 @@ const COMPONENTS: Components = {
     return block ? (
       <CodeBlock text={text.replace(/\n$/, '')} language={language ?? ''} />
     ) : (
-      <code className="inline-code">{children}</code>
+      <code className="inline-code">
+        {typeof children === 'string' ? <Revealed text={children} /> : children}
+      </code>
     )
   },
 }

@@ -1,5 +1,6 @@
 /** A subagent's own transcript, where its tool use stands. */
 import { useTranslation } from 'react-i18next'
+import { Revealed } from '@/ui/Revealed'
 import { useSession } from '../session-context'
 import { RowView } from '../RowView'
 import { Markdown } from '../markdown/Markdown'
@@ -14,7 +15,11 @@ export function AgentBody({ row }: { row: ToolRow }) {
   const prompt = text(inputOf(row), 'prompt')
   return (
     <div className="subagent" role="group" aria-label={t('chat.subagent')}>
-      {prompt ? <p className="subagent-task">{prompt}</p> : null}
+      {prompt ? (
+        <p className="subagent-task">
+          <Revealed text={prompt} as="prose" />
+        </p>
+      ) : null}
       {children.map((id) => (
         <RowView key={id} id={id} nested />
       ))}

@@ -1,6 +1,7 @@
 /** A terminal's colours as spans; everything else that a terminal would obey is taken out. */
 import Anser from 'anser'
 import { useMemo } from 'react'
+import { Revealed } from '@/ui/Revealed'
 
 // escape sequences are control characters
 const LINKS = /\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)/g
@@ -26,7 +27,7 @@ export function Ansi({ text }: { text: string }) {
   return pieces.map((piece, index) => (
     // oxlint-disable-next-line react/no-array-index-key -- a piece is where it is
     <span key={index} className={classes(piece)}>
-      {piece.content}
+      <Revealed text={piece.content} />
     </span>
   ))
 }

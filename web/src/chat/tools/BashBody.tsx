@@ -19,12 +19,16 @@ export function BashBody({ row }: { row: ToolRow }) {
   const output = resultText(row).replace(EXIT, '')
   return (
     <div className="terminal">
-      {text(input, 'description') ? <p className="muted">{text(input, 'description')}</p> : null}
+      {text(input, 'description') ? (
+        <p className="muted">
+          <Revealed text={text(input, 'description')} as="prose" />
+        </p>
+      ) : null}
       <pre className="terminal-command">
         <span className="terminal-prompt" aria-hidden="true">
           {'$ '}
         </span>
-        <Revealed text={text(input, 'command') || text(input, 'bash_id')} />
+        <Revealed text={text(input, 'command') || text(input, 'bash_id')} as="exact" />
       </pre>
       {row.result ? (
         // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls, so keys must reach it

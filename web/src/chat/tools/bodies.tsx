@@ -1,5 +1,6 @@
 /** What the simpler tools show when they are opened. */
 import { useTranslation } from 'react-i18next'
+import { Revealed } from '@/ui/Revealed'
 import { TodoItems } from '../TodoItems'
 import { Markdown } from '../markdown/Markdown'
 import { Highlighted } from '../markdown/CodeBlock'
@@ -13,7 +14,11 @@ export function OutputBody({ row }: { row: ToolRow }) {
     <>
       {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls, so keys must reach it */}
       <pre className="tool-output" role="group" aria-label={t('chat.output')} tabIndex={0}>
-        {output || <span className="muted">{t(row.result ? 'chat.silent' : 'chat.working')}</span>}
+        {output ? (
+          <Revealed text={output} />
+        ) : (
+          <span className="muted">{t(row.result ? 'chat.silent' : 'chat.working')}</span>
+        )}
       </pre>
       <Cut row={row} />
     </>
@@ -55,7 +60,12 @@ export function AnswersBody({ row }: { row: ToolRow }) {
     <div className="tool-prose">
       {questions.map((question) => (
         <p key={question}>
-          {question} {answers[question] ? <strong>{answers[question]}</strong> : null}
+          <Revealed text={question} as="prose" />{' '}
+          {answers[question] ? (
+            <strong>
+              <Revealed text={answers[question]} as="prose" />
+            </strong>
+          ) : null}
         </p>
       ))}
       {row.result && !row.answer ? <p className="muted">{resultText(row)}</p> : null}
@@ -73,7 +83,11 @@ export function PlanBody({ row }: { row: ToolRow }) {
 
 export function Failed({ row }: { row: ToolRow }) {
   if (!row.result?.is_error) return null
-  return <pre className="tool-output tool-failure">{resultText(row)}</pre>
+  return (
+    <pre className="tool-output tool-failure">
+      <Revealed text={resultText(row)} />
+    </pre>
+  )
 }
 
 /** Says when a result was too long to be sent whole. */

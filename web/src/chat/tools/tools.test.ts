@@ -18,6 +18,7 @@ const row = (change: Partial<ToolRow>): ToolRow => ({
   result: null,
   tookMs: null,
   decision: null,
+  forbidden: null,
   answer: null,
   ...change,
 })

@@ -7,6 +7,7 @@ import type { Mark, ToolRow } from './shape'
 import { finishTask, progressTask, startTask, updateTask } from './tasks'
 import { acceptPrompt, endTurn, meterUsage, removePrompt, startTurn } from './turns'
 import { askPermission, askQuestion, closePermission, closeQuestion } from './waiting'
+import { annotatePrompt, blockPrompt, forbidTool, refuseEgress } from './walls'
 
 const TRANSIENT = new Set<Event['type']>([
   'block_delta',
@@ -22,7 +23,32 @@ export function applyEvent(draft: Draft, { seq, at, event }: SequencedEvent): vo
   if (applyTurns(draft, event, at)) return
   if (applyWaiting(draft, event)) return
   if (applyMeasures(draft, event)) return
+  if (applyWalls(draft, event, seq, at)) return
   applyMarks(draft, event, seq, at)
+}
+
+function applyWalls(draft: Draft, event: Event, seq: number, at: string): boolean {
+  switch (event.type) {
+    case 'tool_forbidden':
+      forbidTool(draft, event, seq, at)
+      return true
+    case 'prompt_blocked':
+      blockPrompt(draft, event, seq, at)
+      return true
+    case 'prompt_annotated':
+      annotatePrompt(draft, event, seq, at)
+      return true
+    case 'egress_refused':
+      refuseEgress(draft, event, seq, at)
+      return true
+    case 'file_uploaded': {
+      const { path, size, by } = event
+      draft.put({ kind: 'upload', id: `upload:${seq}`, at, parent: null, path, size, by })
+      return true
+    }
+    default:
+      return false
+  }
 }
 
 function applyWriting(draft: Draft, event: Event, at: string): boolean {

@@ -48,6 +48,7 @@ export function startTool(draft: Draft, event: ToolStarted, at: string): void {
   const id = blockRowId(event.message_id, event.index)
   draft.put({
     ...emptyTool(id, event.tool_use_id, event.name, at),
+    forbidden: toolRow(draft, event.tool_use_id)?.forbidden ?? null,
     parent: event.parent ?? null,
     input: event.input,
   })
@@ -98,6 +99,7 @@ function emptyTool(id: string, toolUseId: string, name: string, at: string): Too
     result: null,
     tookMs: null,
     decision: null,
+    forbidden: null,
     answer: null,
   }
 }

@@ -114,7 +114,15 @@ export function withPrompt(
   at: string,
 ): Transcript {
   const id = userRowId(clientId)
-  const shared = { kind: 'user', id, clientId, parent: null, problem: null } as const
+  const shared = {
+    kind: 'user',
+    id,
+    clientId,
+    parent: null,
+    problem: null,
+    blocked: null,
+    notes: [],
+  } as const
   const row: Row = { ...shared, text, at, by: '', delivery: 'sending' }
   const outgoing = now.outgoing.includes(id) ? now.outgoing : [...now.outgoing, id]
   return { ...now, outgoing, rows: { ...now.rows, [id]: row } }

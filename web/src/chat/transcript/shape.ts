@@ -1,6 +1,7 @@
 /** What the screen shows of one session. Plain data; rows that did not change keep their identity. */
 import type {
   AgentReady,
+  EgressRefused,
   PermissionResolved,
   Problem,
   QuestionAnswered,
@@ -25,6 +26,16 @@ export interface UserRow extends RowOf<'user'> {
   readonly by: string
   readonly delivery: 'sending' | 'sent' | 'refused'
   readonly problem: Problem | null
+  /** Why it did not reach Claude. */
+  readonly blocked: Guard | null
+  /** What Claude was given beside it. */
+  readonly notes: readonly Guard[]
+}
+
+/** What a guardrail said, and which: `profile`, or a policy's name. */
+export interface Guard {
+  readonly text: string
+  readonly policy: string
 }
 
 interface Written {
@@ -49,6 +60,8 @@ export interface ToolRow extends RowOf<'tool'>, Written {
   readonly result: ToolFinished | null
   readonly tookMs: number | null
   readonly decision: PermissionResolved | null
+  /** Why a rule refused it before anybody was asked. */
+  readonly forbidden: Guard | null
   /** Where the tool is a question: who answered, and what. */
   readonly answer: QuestionAnswered | null
 }
@@ -67,6 +80,19 @@ export interface FailureRow extends RowOf<'failure'> {
   readonly details: readonly string[]
 }
 
+/** What the sandbox tried to reach and may not, since the last prompt. */
+export interface EgressRow extends RowOf<'egress'> {
+  readonly refusals: readonly EgressRefused[]
+  /** Tries at further hosts, beyond those that are listed. */
+  readonly more: number
+}
+
+export interface UploadRow extends RowOf<'upload'> {
+  readonly path: string
+  readonly size: number
+  readonly by: string
+}
+
 export type Mark =
   'compacted' | 'reset' | 'lost' | 'ended' | 'unknown' | 'model' | 'mode' | 'limited'
 
@@ -82,7 +108,16 @@ export interface TurnRow extends RowOf<'turn'> {
 }
 
 export type Row =
-  UserRow | TextRow | ThoughtRow | ToolRow | NoteRow | FailureRow | MarkRow | TurnRow
+  | UserRow
+  | TextRow
+  | ThoughtRow
+  | ToolRow
+  | NoteRow
+  | FailureRow
+  | EgressRow
+  | UploadRow
+  | MarkRow
+  | TurnRow
 
 export interface Turn {
   readonly id: string

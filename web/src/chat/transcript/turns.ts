@@ -79,6 +79,8 @@ function putPrompt(
     parent: null,
     delivery: 'sent',
     problem: null,
+    blocked: null,
+    notes: [],
     at: prompt.at,
     text: prompt.text,
     by: prompt.by,
