@@ -66,10 +66,20 @@ integration *ARGS: _environment
     @"{{ bin }}/casemate" prepare engine image
     @exec "{{ bin }}/pytest" tests/integration "$@"
 
-# Attacks on a whole Casemate from inside its sandboxes, with a table of what was withstood
+# Attacks on a whole Casemate from inside its sandboxes; --gvisor: on gVisor, in an engine of its own
 attack *ARGS: _environment
-    @"{{ bin }}/casemate" prepare engine image
-    @exec "{{ bin }}/pytest" tests/attacks "$@"
+    #!/bin/sh
+    set -eu
+    "{{ bin }}/casemate" prepare engine image
+    if [ "${1-}" != --gvisor ]; then
+        exec "{{ bin }}/pytest" tests/attacks "$@"
+    fi
+    shift
+    engine=/run/casemate/gvisor
+    trap 'test ! -e $engine/docker.pid || kill "$(cat $engine/docker.pid)"' EXIT
+    "{{ bin }}/casemate" prepare gvisor
+    export DOCKER_HOST=unix://$engine/docker.sock CASEMATE_ENGINE_RUNTIME=runsc
+    "{{ bin }}/pytest" tests/attacks "$@"
 
 # Chromium against a running Casemate
 browser *ARGS: _environment

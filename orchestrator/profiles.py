@@ -4,8 +4,11 @@ from pathlib import Path
 
 import msgspec
 
+from orchestrator.gateway.egress.rules import BadRule, check_egress
+from orchestrator.plugin_api.profile_rules import BadPattern, check_rules
 from orchestrator.protocol.agent import AgentSetup
 from orchestrator.protocol.ids import ProfileName
+from orchestrator.sandboxes.possible_profiles import impossibility
 from orchestrator.sessions.profiles import FixedProfiles, Profile
 
 MAX_FILE_BYTES = 1 << 20
@@ -33,6 +36,17 @@ def load_catalogue(path: Path | None, *, model: str) -> FixedProfiles:
     names = [profile.name for profile in profiles]
     if not names or len(set(names)) != len(names):
         raise BadProfiles(f"{path}: there must be at least one profile, and no name twice.")
+    for profile in profiles:
+        try:
+            check_rules(profile.agent)
+        except BadPattern as error:
+            raise BadProfiles(f"{path}: in the profile {profile.name!r}: {error}") from error
+        if (reason := impossibility(profile.resources)) is not None:
+            raise BadProfiles(f"{path}: the profile {profile.name!r} cannot be. {reason}")
+        try:
+            check_egress(profile.egress)
+        except BadRule as error:
+            raise BadProfiles(f"{path}: the profile {profile.name!r}, {error}.") from error
     return FixedProfiles(profiles)
 
 

@@ -6,22 +6,26 @@ composition root and the command line import it.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from orchestrator.accounts.audit_settings import AuditSettings
 from orchestrator.accounts.settings import AccountsSettings
 from orchestrator.api.settings import ApiSettings
 from orchestrator.gateway.credential import Secret
+from orchestrator.gateway.egress.settings import EgressSettings
 from orchestrator.gateway.settings import GatewaySettings
 from orchestrator.sandboxes.settings import (
+    BrokerSettings,
     EngineSettings,
     LinkSettings,
     PoolSettings,
     SlotSettings,
 )
+from orchestrator.sessions.files_limits import FileLimits
 from orchestrator.sessions.limits import SessionLimits
 from orchestrator.storage.settings import StorageSettings
 from orchestrator.telemetry.settings import TelemetrySettings
@@ -86,11 +90,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     profiles: ProfilesSettings = ProfilesSettings()
     engine: EngineSettings = EngineSettings()
     slots: SlotSettings = SlotSettings()
+    broker: BrokerSettings = BrokerSettings()
     link: LinkSettings = LinkSettings()
     pool: PoolSettings = PoolSettings()
     gateway: GatewaySettings = GatewaySettings()
+    egress: EgressSettings = EgressSettings()
     sessions: SessionLimits = SessionLimits()
+    files: FileLimits = FileLimits()
     accounts: AccountsSettings = AccountsSettings()
+    audit: AuditSettings = AuditSettings()
     api: ApiSettings = ApiSettings()
     storage: StorageSettings = StorageSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
@@ -120,6 +128,26 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
 def variable(section: str, field: str) -> str:
     """The environment variable of a field."""
     return f"{PREFIX}{section}_{field}".upper()
+
+
+def environment_of(settings: Settings, sections: Iterable[str]) -> dict[str, str]:
+    """The variables from which `load_settings` reads these sections again, for another process.
+    What is as by default is left out. Raises BadSetting for a secret: it goes to no other process.
+    """
+    given: dict[str, str] = {}
+    for name in sections:
+        section = getattr(settings, name)
+        for field in msgspec.structs.fields(section):
+            value = getattr(section, field.name)
+            if isinstance(value, Secret):
+                raise BadSetting(f"{variable(name, field.name)} is secret.")
+            if value is not None and value != field.default:
+                given[variable(name, field.name)] = _text(value)
+    return given
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _resolve_aliases(environment: Mapping[str, str]) -> dict[str, str]:
@@ -162,7 +190,11 @@ def _compose(values: dict[str, dict[str, Any]]) -> Settings:
             sections[section.name] = section.type(**values.get(section.name, {}))
         except ValueError as error:
             raise BadSetting(f"{PREFIX}{section.name.upper()}_*: {error}") from error
-    return Settings(**sections)
+    settings = Settings(**sections)
+    if settings.slots.uids < settings.pool.host_maximum:
+        uids, most = variable("slots", "uids"), variable("pool", "host_maximum")
+        raise BadSetting(f"{uids}: each sandbox needs one, so there must be as many as {most}.")
+    return settings
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -57,9 +57,13 @@ _SIGNED_IN = (
     "answer_question",
     "choose_model",
     "choose_permission_mode",
+    "list_files",
+    "download_file",
+    "upload_file",
+    "download_archive",
 )
-_STAFF = ("list_pools", "list_users")
-_ADMIN = ("resize_pool", "add_user", "change_user", "create_user_link")
+_STAFF = ("list_pools", "list_users", "list_refused_hosts")
+_ADMIN = ("resize_pool", "add_user", "change_user", "create_user_link", "list_audit")
 
 ACCESS: Mapping[str, Access] = {
     **dict.fromkeys(_PUBLIC, Access.PUBLIC),

@@ -6,9 +6,13 @@ import msgspec
 from litestar import Response, Router, get, patch, post, put
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from orchestrator.accounts.audit import AuditFact, user_name_of
+from orchestrator.api.auth_routes import address_of
 from orchestrator.api.dependencies import (
     AnAccounts,
     APools,
+    SignedInRequest,
+    TheAudit,
     ThePrincipal,
     ThePublicUrl,
 )
@@ -37,10 +41,24 @@ async def list_pools(pools: APools) -> PoolList:
 
 @put("/pools/{profile:str}", name="resize_pool", responses=problems(404, 413, 415, 422))
 async def resize_pool(
-    profile: FromPath[ProfileName], data: JSONBody[PoolSizes], pools: APools
+    profile: FromPath[ProfileName],
+    data: JSONBody[PoolSizes],
+    request: SignedInRequest,
+    pools: APools,
+    audit: TheAudit,
 ) -> PoolView:
     """Change a pool's sizes: at once, and for later starts too."""
-    return _pool_view(await pools.resize(profile, minimum=data.min, maximum=data.max))
+    pool = await pools.resize(profile, minimum=data.min, maximum=data.max)
+    audit.record(
+        AuditFact(
+            action="pool.resized",
+            actor=user_name_of(request.user.user),
+            object=f"profile/{profile}",
+            address=address_of(request),
+            detail=f"min {data.min}, max {data.max}",
+        )
+    )
+    return _pool_view(pool)
 
 
 @get("/users", name="list_users", responses=problems(422))

@@ -22,16 +22,26 @@ from orchestrator.api.about_routes import (
     metrics,
 )
 from orchestrator.api.admin_routes import admin_router
+from orchestrator.api.audit_routes import audit_router
 from orchestrator.api.auth_routes import auth_router
 from orchestrator.api.chat_socket import chat_socket
 from orchestrator.api.cookies import Cookies
 from orchestrator.api.dependencies import AnyRequest, per_request, provided
+from orchestrator.api.egress_routes import egress_router
 from orchestrator.api.event_stream import follow_events
+from orchestrator.api.file_routes import file_router
 from orchestrator.api.gate import Gate
 from orchestrator.api.headers import AnswerHeaders, RequestContext
 from orchestrator.api.origins import origins_of
 from orchestrator.api.page import page_file, page_root, read_page
-from orchestrator.api.ports import DoorWatcher, HealthSource, MetricsSource, PoolAdmin
+from orchestrator.api.ports import (
+    AuditSource,
+    DoorWatcher,
+    HealthSource,
+    MetricsSource,
+    PoolAdmin,
+    RefusedHostSource,
+)
 from orchestrator.api.problems import EXCEPTION_HANDLERS
 from orchestrator.api.session_routes import session_router
 from orchestrator.api.settings import ApiSettings
@@ -52,6 +62,8 @@ def create_api(
     catalogue: ProfileCatalogue,
     health: HealthSource,
     metrics: MetricsSource,
+    audit: AuditSource,
+    refused_hosts: RefusedHostSource,
     watcher: DoorWatcher,
     edition: Edition,
     settings: ApiSettings,
@@ -71,6 +83,8 @@ def create_api(
         "catalogue": catalogue,
         "health": health,
         "figures": metrics,
+        "audit": audit,
+        "refused_hosts": refused_hosts,
         "watcher": watcher,
         "edition": edition,
         "settings": settings,
@@ -102,8 +116,11 @@ def routes() -> list[ControllerRouterHandler]:
         route_handlers=[
             auth_router(),
             session_router(),
+            file_router(),
             about_router(),
             admin_router(),
+            audit_router(),
+            egress_router(),
             chat_socket,
             follow_events,
             openapi,

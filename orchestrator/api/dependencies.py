@@ -10,7 +10,7 @@ from litestar.params import SkipValidation
 from orchestrator.accounts.service import Accounts, Principal
 from orchestrator.api.cookies import Cookies
 from orchestrator.api.gate import Credential, Gate
-from orchestrator.api.ports import PoolAdmin
+from orchestrator.api.ports import AuditSource, PoolAdmin, RefusedHostSource
 from orchestrator.api.settings import ApiSettings
 from orchestrator.sessions.ports import Actor, ProfileCatalogue
 from orchestrator.sessions.service import Sessions
@@ -21,6 +21,8 @@ AnyRequest: TypeAlias = Request[Any, Any, State]
 ASessions: TypeAlias = NamedDependency[SkipValidation[Sessions]]
 AnAccounts: TypeAlias = NamedDependency[SkipValidation[Accounts]]
 TheJar: TypeAlias = NamedDependency[SkipValidation[Cookies]]
+TheAudit: TypeAlias = NamedDependency[SkipValidation[AuditSource]]
+TheRefusedHosts: TypeAlias = NamedDependency[SkipValidation[RefusedHostSource]]
 APools: TypeAlias = NamedDependency[SkipValidation[PoolAdmin]]
 ACatalogue: TypeAlias = NamedDependency[SkipValidation[ProfileCatalogue]]
 TheSettings: TypeAlias = NamedDependency[SkipValidation[ApiSettings]]

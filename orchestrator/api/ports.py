@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from orchestrator.accounts.audit import AuditFilter, AuditPage, AuditTrail
 from orchestrator.protocol.ids import ProfileName
 
 
@@ -12,6 +13,22 @@ class PoolAdmin(Protocol):
     def pools(self) -> Sequence[object]: ...
     async def resize(self, profile: ProfileName, *, minimum: int, maximum: int) -> object:
         """Raises RuleBroken: an unknown profile, sizes that cannot be."""
+
+
+class AuditSource(AuditTrail, Protocol):
+    """The audit log, to be added to and to be read."""
+
+    async def page(self, *, before: int | None, limit: int, matching: AuditFilter) -> AuditPage: ...
+
+
+class RefusedHostSource(Protocol):
+    """Which hosts sandboxes may not reach. The rows are any objects with `RefusalView`'s fields."""
+
+    def rows(self) -> Sequence[object]:
+        """Newest first."""
+
+    @property
+    def dropped(self) -> int: ...
 
 
 class HealthSource(Protocol):

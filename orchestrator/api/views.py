@@ -129,6 +129,8 @@ class Decision(Request, frozen=True, kw_only=True):
     """A person's answer to a permission request, with the chat's fields."""
 
     choice: Literal["allow", "allow_always", "deny", "deny_and_stop"]
+    input_hash: Annotated[str, Meta(min_length=1, max_length=128)]
+    """The request's own: the decision holds for what was shown, and for nothing else."""
     updated_input: dict[str, Any] | None = None
     suggestions: Annotated[list[int], Meta(max_length=100)] | None = None
     reason: Annotated[str, Meta(max_length=10_000)] = ""
@@ -136,6 +138,7 @@ class Decision(Request, frozen=True, kw_only=True):
     def as_command(self) -> PermissionDecision:
         return PermissionDecision(
             choice=self.choice,
+            input_hash=self.input_hash,
             updated_input=self.updated_input,
             suggestions=self.suggestions,
             reason=self.reason,

@@ -58,7 +58,7 @@ class Arrivals:
 
 
 class Pace:
-    """A token bucket of one second for events and one for bytes.
+    """A token bucket of some seconds for events and one for bytes.
 
     Whoever is too fast is read more slowly; who stays too fast without a break is a flood.
     """
@@ -76,7 +76,7 @@ class Pace:
         if self._clear_at <= now:
             self._slowed_since = None
         self._clear_at = max(self._clear_at, now) + cost
-        ahead = self._clear_at - now - 1.0
+        ahead = self._clear_at - now - self._settings.burst_seconds
         if ahead <= 0:
             return 0.0
         if self._slowed_since is None:

@@ -99,10 +99,12 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Events that wait for their session; then the sandbox is no longer read from."""
     inbox_events: int = 20_000
     """The same, counted: many small events cost more than their bytes."""
-    events_per_second: int = 10_000
-    """Beyond this the sandbox is read more slowly. A busy turn makes a few hundred."""
-    bytes_per_second: int = 16 * MIB
-    """Beyond this the sandbox is read more slowly."""
+    events_per_second: int = 3_000
+    """On average; beyond this the sandbox is read more slowly. A busy turn makes a few hundred."""
+    bytes_per_second: int = 4 * MIB
+    """On average; beyond this the sandbox is read more slowly."""
+    burst_seconds: float = 8.0
+    """Seconds' worth of both that pass at once: what a shim kept while nobody listened."""
     flood_limit: float = 20.0
     """Seconds of being slowed without a break, after which a sandbox is cut off."""
     connections: int = 4

@@ -22,6 +22,7 @@ from websockets.frames import CloseCode
 
 from orchestrator.protocol.commands import SandboxCommand, sandbox_command_codec
 from orchestrator.protocol.events import TRANSIENT
+from orchestrator.protocol.intricacy import too_intricate
 from orchestrator.protocol.link import (
     PROTOCOL_VERSION,
     Batch,
@@ -49,6 +50,8 @@ from orchestrator.sandboxes.settings import LinkSettings
 from orchestrator.sandboxes.transfers import Transfers
 from orchestrator.sessions.ports import ReceivedEvent
 
+FRAME_COST = 3
+"""Events that a frame counts for by itself, however few are in it."""
 FRAME_TARGET = 1 << 20
 """Bytes of commands after which the rest goes into the next frame."""
 VACANCY_LIMIT = 0.5
@@ -248,7 +251,7 @@ class ShimLink:
                 events = 0
             case _:
                 raise malformed()
-        pause = self._pace.charge(events=events + 1, size=len(text), now=time.monotonic())
+        pause = self._pace.charge(events=events + FRAME_COST, size=len(text), now=time.monotonic())
         if pause > 0:
             await asyncio.sleep(pause)
         await self._inbox.room()
@@ -353,4 +356,6 @@ def _decoded(arrival: Arrival) -> ReceivedEvent:
         event = sandbox_event_codec.decode(arrival.body)
     except MalformedFrame as error:
         raise malformed() from error
+    if too_intricate(event):
+        raise malformed()
     return ReceivedEvent(n=arrival.n, event=event, body=arrival.body)

@@ -1,134 +1,79 @@
-"""Whether this machine can run sandboxes well: what is there, what is missing, what is old."""
+"""Whether this machine can run sandboxes well: what is there, what is missing, what is old.
+
+Puts together what `machine` sees and what `host_examination` and `engine_examination` make of it.
+"""
 
 import os
-import shutil
-from pathlib import Path
-from typing import Literal
 
-import msgspec
-
+from orchestrator.profiles import BadProfiles, load_catalogue
 from orchestrator.sandboxes import image_builder
 from orchestrator.sandboxes.image_base import ImageBuildFailed
 from orchestrator.settings import Settings
 from orchestrator.setup import engine as docker_engine
-from orchestrator.setup import sandbox_image
+from orchestrator.setup import machine, sandbox_image
+from orchestrator.setup.engine_examination import examine_engine
 from orchestrator.setup.engine_plan import UseEngine, plan
 from orchestrator.setup.errors import SetupFailed
-
-Verdict = Literal["good", "warning", "bad"]
-OLDEST_FIXED = {"runc": (1, 2, 8), "Engine": (25, 0, 0)}
-"""Below these, known ways out of a container are open. Distributions patch older ones with
-the number unchanged, so it is a warning and no refusal."""
-LEAST_DISK_GB = 5
-LEAST_MEMORY_MB = 2048
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    about: str
-    verdict: Verdict
-    text: str
+from orchestrator.setup.finding import Finding, bad, good, warning
+from orchestrator.setup.host_examination import Plans, examine_host
 
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything. Never raises: what cannot be looked at is a finding too."""
-    found = [
-        _privileges(os.geteuid()),
-        _cgroups(Path("/sys/fs/cgroup")),
-        _memory(),
-        _disk(settings),
-    ]
     environment = dict(os.environ)
     if settings.engine.url:
         environment["DOCKER_HOST"] = settings.engine.url
     decision = plan(docker_engine.look_around(environment))
+    url = decision.url if isinstance(decision, UseEngine) else None
+    host = machine.look_at_host(
+        data_dir=settings.server.data_dir, slots=settings.slots, engine_url=url
+    )
+    profiles, plans = _plans(settings)
+    found = [*examine_host(host, plans), profiles]
     if not isinstance(decision, UseEngine):
-        missing = "none answers; `casemate up` brings one up where it can"
-        return [*found, Finding(about="engine", verdict="bad", text=missing)]
+        advice = "`casemate up` brings one up where it can."
+        return [*found, bad("engine", "None answers.", advice)]
     os.environ["DOCKER_HOST"] = decision.url
-    return [*found, *_engine(decision), _image(settings)]
+    return [*found, *_engine(decision, settings), _image(settings)]
 
 
-def _privileges(uid: int) -> Finding:
-    if uid == 0:
-        return Finding(
-            about="user", verdict="good", text="root: each sandbox gets a uid of its own"
-        )
-    return Finding(
-        about="user",
-        verdict="warning",
-        text="not root: all sandboxes run with your uid and share its kernel limits",
-    )
-
-
-def _cgroups(root: Path) -> Finding:
-    if (root / "cgroup.controllers").exists():
-        return Finding(about="cgroups", verdict="good", text="version 2")
-    if (root / "memory").is_dir():
-        return Finding(about="cgroups", verdict="good", text="version 1")
-    return Finding(
-        about="cgroups", verdict="bad", text="no memory controller: sandboxes would have no limits"
-    )
-
-
-def _memory() -> Finding:
-    megabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (1 << 20)
-    verdict: Verdict = "good" if megabytes >= LEAST_MEMORY_MB else "warning"
-    return Finding(about="memory", verdict=verdict, text=f"{megabytes} MiB in all")
-
-
-def _disk(settings: Settings) -> Finding:
-    folder = settings.server.data_dir.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free / 1e9
-    verdict: Verdict = "good" if free >= LEAST_DISK_GB else "warning"
-    return Finding(about="disk", verdict=verdict, text=f"{free:.0f} GB free at {folder}")
-
-
-def _engine(decision: UseEngine) -> list[Finding]:
+def _plans(settings: Settings) -> tuple[Finding, Plans]:
     try:
-        versions = docker_engine.engine_version(decision.url)
-    except SetupFailed as error:
-        return [Finding(about="engine", verdict="bad", text=str(error))]
-    here = Finding(about="engine", verdict="good", text=f"{decision.origin}, {decision.url}")
-    return [here, *(version_finding(name, version) for name, version in versions.items())]
-
-
-def version_finding(name: str, version: str) -> Finding:
-    oldest = OLDEST_FIXED.get(name)
-    if oldest is None or numbers(version) >= oldest:
-        return Finding(about=name, verdict="good", text=version)
-    return Finding(
-        about=name,
-        verdict="warning",
-        text=f"{version} is old; unless your distribution patches it, use at least "
-        + ".".join(map(str, oldest)),
+        catalogue = load_catalogue(settings.profiles.path, model=settings.model.default)
+        profiles = catalogue.profiles()
+        finding = good("profiles", ", ".join(profile.name for profile in profiles))
+    except BadProfiles as error:
+        profiles, advice = [], "Casemate does not start with it: change the file."
+        finding = bad("profiles", str(error), advice)
+    plans = Plans(
+        profiles=profiles,
+        pool_maximum=settings.pool.maximum,
+        host_maximum=settings.pool.host_maximum,
+        slots=settings.slots,
     )
+    return finding, plans
 
 
-def numbers(version: str) -> tuple[int, ...]:
-    """`1.1.5+ds1` -> (1, 1, 5)."""
-    parts = []
-    for part in version.split("."):
-        digits = part[: next((i for i, c in enumerate(part) if not c.isdigit()), len(part))]
-        if not digits:
-            break
-        parts.append(int(digits))
-        if digits != part:
-            break
-    return tuple(parts)
+def _engine(decision: UseEngine, settings: Settings) -> list[Finding]:
+    here = good("engine", f"{decision.origin}, {decision.url}")
+    try:
+        facts = machine.look_at_engine(decision.url, settings.engine)
+    except SetupFailed as error:
+        return [bad("engine", error.sentence, "Look into its log.")]
+    return [here, *examine_engine(facts)]
 
 
 def _image(settings: Settings) -> Finding:
+    build = "`casemate up` builds it, or `casemate image build` now."
     try:
         choice = sandbox_image.remembered_choice(settings.server.data_dir)
         image = image_builder.find_image(choice.tag)
         stale = sandbox_image.is_stale(choice)
     except (SetupFailed, ImageBuildFailed) as error:
-        return Finding(about="image", verdict="bad", text=str(error))
+        return bad("image", error.sentence, error.advice)
     if image is None:
-        return Finding(about="image", verdict="warning", text="not built yet")
-    size = f"{image.size_bytes / 1e6:.0f} MB"
+        return warning("image", "Not built yet.", build)
+    size = f"{image.size_bytes / 1e6:.0f} MB, {image.id[:19]}"
     if stale:
-        return Finding(about="image", verdict="warning", text=f"{size}, of an older version")
-    return Finding(about="image", verdict="good", text=f"{size}, current")
+        return warning("image", f"{size}, of other code than would be built now.", build)
+    return good("image", f"{size}, of the code that is here")

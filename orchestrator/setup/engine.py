@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import assert_never
 
-import docker
 import msgspec
 
 from orchestrator.setup import engine_daemon, engine_search, system_packages
@@ -133,17 +132,3 @@ def _await(step: Step, *, log: Path, ended: Callable[[], bool]) -> None:
         f"The Docker engine does not answer after {START_SECONDS:.0f} s.",
         advice=f"Look into {log}, or stop it and run this again.",
     )
-
-
-def engine_version(url: str) -> dict[str, str]:
-    """Versions of the engine's parts by name: `Engine`, `containerd`, `runc`. Raises NoEngine."""
-    try:
-        client = docker.DockerClient(base_url=url, timeout=engine_search.ANSWER_SECONDS)
-        try:
-            answer = client.version()
-        finally:
-            client.close()
-    except docker.errors.DockerException as error:
-        raise NoEngine(f"The Docker engine at {url} does not answer.") from error
-    parts = answer.get("Components") or [{"Name": "Engine", "Version": answer.get("Version", "")}]
-    return {str(part["Name"]): str(part["Version"]) for part in parts}

@@ -6,6 +6,7 @@ Not for: stopping it. Containers of others may run there, so an engine that was 
 import contextlib
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -55,7 +56,9 @@ def _named_process(pid_file: Path, *, program: str, processes: Path) -> int | No
     return pid if facts.get("Name") == program and is_alive else None
 
 
-def start_daemon(program: str, *, log: Path) -> subprocess.Popen[bytes]:
+def start_daemon(
+    program: str, *, log: Path, arguments: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, so that Ctrl-C and the terminal's end do not reach it."""
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # dockerd finds runc, containerd and iptables by PATH, and a trimmed one lacks the sbin folders.
@@ -63,7 +66,7 @@ def start_daemon(program: str, *, log: Path) -> subprocess.Popen[bytes]:
     try:
         with log.open("ab") as output:
             return subprocess.Popen(  # noqa: S603 -- the dockerd that was found on PATH
-                [program],
+                [program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

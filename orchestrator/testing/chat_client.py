@@ -16,6 +16,7 @@ import msgspec
 from orchestrator.protocol.chat import (
     BrowserCommand,
     CommandRefused,
+    DecidePermission,
     Events,
     Prompt,
     Resume,
@@ -26,12 +27,21 @@ from orchestrator.protocol.chat import (
     browser_command_codec,
     server_frame_codec,
 )
+from orchestrator.protocol.commands import PermissionDecision
 from orchestrator.protocol.events import Event, event_codec
 from orchestrator.protocol.ids import ClientId
-from orchestrator.protocol.sandbox_events import TurnEnded
+from orchestrator.protocol.sandbox_events import PermissionRequested, TurnEnded
 
 E_ = TypeVar("E_", bound=msgspec.Struct)
 LIMIT = 60.0
+
+
+def decision_on(request: PermissionRequested, choice: str, **fields: Any) -> DecidePermission:
+    """An answer to exactly what was asked, as a page would send it."""
+    given = {"choice": choice, "input_hash": request.input_hash} | fields
+    return DecidePermission(
+        permission_id=request.permission_id, decision=msgspec.convert(given, PermissionDecision)
+    )
 
 
 class Chat:

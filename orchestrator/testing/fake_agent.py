@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 from orchestrator.protocol.commands import (
     AnswerPermission,
@@ -12,11 +13,13 @@ from orchestrator.protocol.commands import (
 )
 from orchestrator.protocol.event_parts import ContentPart, Option, Question, Rule, Suggestion, Usage
 from orchestrator.protocol.ids import PermissionId, QuestionId, TurnId
+from orchestrator.protocol.input_hash import input_hash
 from orchestrator.protocol.sandbox_events import (
     AgentDied,
     AgentFailed,
     AgentReady,
     BlockDelta,
+    CommandFailed,
     PermissionRequested,
     PermissionWithdrawn,
     QuestionAsked,
@@ -31,6 +34,16 @@ from orchestrator.protocol.sandbox_events import (
 GREETING = "This is a fake sandbox. You said: "
 BASH_OUTPUT = "fake output"
 MAX_PIECE = 64
+
+
+def permission_request(key: str, tool_name: str, tool_input: dict[str, Any]) -> PermissionRequested:
+    """As an honest sandbox asks: with the hash of what it shows."""
+    return PermissionRequested(
+        permission_id=PermissionId(key),
+        tool_name=tool_name,
+        input=tool_input,
+        input_hash=input_hash(tool_name, tool_input),
+    )
 
 
 class FakeAgent:
@@ -143,8 +156,10 @@ class FakeAgent:
         return None
 
     async def _ask_permission(self, tool_use_id: str, command: str) -> PermissionDecision:
+        tool_input = {"command": command}
+        named = input_hash("Bash", tool_input)
         if command in self._always_allowed:
-            return PermissionDecision(choice="allow")
+            return PermissionDecision(choice="allow", input_hash=named)
         permission_id = PermissionId(self._new_id("perm"))
         suggestion = Suggestion(
             kind="addRules", rules=[Rule(tool="Bash", content=command)], behavior="allow"
@@ -153,16 +168,25 @@ class FakeAgent:
             PermissionRequested(
                 permission_id=permission_id,
                 tool_name="Bash",
-                input={"command": command},
+                input=tool_input,
+                input_hash=named,
                 tool_use_id=tool_use_id,
                 suggestions=[suggestion],
             )
         )
         answer = await self._answer(permission_id)
         assert isinstance(answer, AnswerPermission)
+        if answer.decision.input_hash != named:
+            return self._refuse_answer(permission_id, named)
         if answer.decision.choice == "allow_always":
             self._always_allowed.add(command)
         return answer.decision
+
+    def _refuse_answer(self, permission_id: PermissionId, named: str) -> PermissionDecision:
+        """It was for something else: nothing runs, and the turn is over."""
+        self._say(CommandFailed(command="answer_permission", text="That was for another input."))
+        self._say(PermissionWithdrawn(permission_id=permission_id))
+        return PermissionDecision(choice="deny_and_stop", input_hash=named)
 
     async def _ask(self) -> None:
         question_id = QuestionId(self._new_id("question"))

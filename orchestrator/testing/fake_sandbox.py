@@ -16,6 +16,7 @@ from orchestrator.protocol.commands import (
     AnswerPermission,
     AnswerQuestion,
     Interrupt,
+    OpenTransfer,
     SandboxCommand,
     SetModel,
     SetPermissionMode,
@@ -36,6 +37,7 @@ from orchestrator.protocol.wire import Unrecognised
 from orchestrator.sessions.errors import NoSandboxFree, ShuttingDown, UnknownProfile
 from orchestrator.sessions.ports import ReceivedEvent
 from orchestrator.testing.fake_agent import FakeAgent
+from orchestrator.testing.fake_workspace import FakeWorkspace
 
 MAX_UNREAD_EVENTS = 10_000
 
@@ -59,6 +61,7 @@ class FakeSandbox:
         self._numbers = itertools.count(1)
         self._agent = FakeAgent(sandbox_id, say=self.say, die=self._die)
         self._ending: Ending | None = None
+        self.workspace = FakeWorkspace()
         self.session: SessionId | None = None
         self.sent: list[SandboxCommand] = []
         self.acknowledged = 0
@@ -91,7 +94,7 @@ class FakeSandbox:
                 self.say(ModelChanged(model=model))
             case SetPermissionMode(mode=mode):
                 self.say(PermissionModeChanged(mode=mode))
-            case Unrecognised():
+            case OpenTransfer() | Unrecognised():
                 pass
             case _:
                 assert_never(command)
@@ -134,6 +137,7 @@ class FakeSandbox:
         """The container is gone, for the reason given. Events already said can still be read."""
         if self._ending is None:
             self._ending = ending
+            self.workspace.is_gone = True
             self._agent.kill()
             self._unread.put_nowait(None)
 

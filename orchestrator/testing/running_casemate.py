@@ -30,9 +30,13 @@ class NotRunning(RuntimeError):
 
 
 class RunningCasemate:
-    """`url` is where it listens; `log` is everything that it wrote."""
+    """`url` is where it listens; `log` is everything that it wrote. `program` is what Python runs
+    to serve: the `casemate` command, or a script that hands it what only tests bring."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], *, program: tuple[str, ...] = ("-m", "orchestrator")
+    ) -> None:
+        self._program = program
         self.instance = f"test-{secrets.token_hex(4)}"
         self.home = Path(tempfile.mkdtemp(prefix="casemate-"))
         self.slots = (Path("/run/casemate") if os.geteuid() == 0 else self.home) / "tests"
@@ -66,6 +70,20 @@ class RunningCasemate:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its processes are started with."""
+        return dict(self._environment)
+
+    @property
+    def broker_pid(self) -> int:
+        """The broker that it started; raises NotRunning while there is none."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for child in children:
+            if b"broker" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                return int(child)
+        raise NotRunning("It has no broker now.")
+
     def command(self, *arguments: str, stdin: str = "") -> str:
         """Run the `casemate` command on the same data. Raises NotRunning where it fails."""
         done = subprocess.run(  # noqa: S603 - our own command
@@ -84,15 +102,24 @@ class RunningCasemate:
     def add_user(self, name: str, password: str, *, role: str = "user") -> None:
         self.command("users", "add", name, "--role", role, "--password", stdin=f"{password}\n")
 
-    def start(self, *arguments: str, ready: str = "/health/ready") -> None:
-        """Start serving and wait until it says that it is ready."""
+    def start(
+        self,
+        *arguments: str,
+        ready: str = "/health/ready",
+        user: int | None = None,
+        interpreter: str = sys.executable,
+    ) -> None:
+        """Start serving, as this user, and wait until it says that it is ready."""
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "orchestrator", *(arguments or ("serve", "--demo"))],
+                [interpreter, *self._program, *(arguments or ("serve", "--demo"))],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
             )
         deadline = time.monotonic() + START_LIMIT
         while not self._answers(ready):
@@ -157,9 +184,10 @@ def running_casemate(
     *,
     arguments: tuple[str, ...] = (),
     users: Mapping[str, str] | None = None,
+    program: tuple[str, ...] = ("-m", "orchestrator"),
 ) -> Iterator[RunningCasemate]:
     """A started one. `users` maps names to passwords; `admin` gets the role of that name."""
-    casemate = RunningCasemate(environment or {})
+    casemate = RunningCasemate(environment or {}, program=program)
     try:
         for name, password in (users or {}).items():
             casemate.add_user(name, password, role="admin" if name == "admin" else "user")

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from orchestrator.protocol.commands import (
     AnswerPermission,
@@ -17,15 +17,23 @@ from orchestrator.protocol.commands import (
     StartTurn,
 )
 from orchestrator.protocol.ids import ProfileName, SessionId, TurnId
+from orchestrator.protocol.input_hash import input_hash
 from orchestrator.protocol.sandbox_events import (
     BlockDelta,
+    CommandFailed,
     PermissionRequested,
     TextWritten,
     ToolFinished,
     TurnEnded,
 )
 from orchestrator.sessions.errors import UnknownProfile
+from orchestrator.sessions.files_errors import (
+    FileExists,
+    TransferBroken,
+    UnknownFile,
+)
 from orchestrator.sessions.ports import ReceivedEvent, Sandbox, SandboxPool
+from orchestrator.sessions.workspace import FileContent
 
 PROFILE = ProfileName("default")
 CEILING = 2
@@ -130,24 +138,48 @@ class SandboxContract:
     async def test_permission_given(self, pool: SandboxPool) -> None:
         """A tool that needs a permission runs once it is given."""
         async with claimed(pool) as (sandbox, listener):
-            await self._answer(sandbox, listener, PermissionDecision(choice="allow"))
+            await self._answer(sandbox, listener, choice="allow")
             assert not (await listener.first(ToolFinished)).is_error
             assert (await listener.first(TurnEnded)).outcome == "completed"
 
     async def test_permission_denied(self, pool: SandboxPool) -> None:
         """A tool whose permission is denied does not run, and the turn goes on to its end."""
         async with claimed(pool) as (sandbox, listener):
-            decision = PermissionDecision(choice="deny", reason="Rather not.")
-            await self._answer(sandbox, listener, decision)
+            await self._answer(sandbox, listener, choice="deny", reason="Rather not.")
             assert (await listener.first(ToolFinished)).is_error
             assert (await listener.first(TurnEnded)).outcome == "completed"
 
+    async def test_a_request_names_its_input(self, pool: SandboxPool) -> None:
+        """What a person is asked to allow carries the hash of exactly that."""
+        async with claimed(pool) as (sandbox, listener):
+            await start_turn(sandbox, "!bash touch made-by-test")
+            asked = await listener.first(PermissionRequested)
+            assert asked.input_hash == input_hash(asked.tool_name, asked.input)
+
+    async def test_an_answer_for_another_input(self, pool: SandboxPool) -> None:
+        """An answer that names another input lets nothing run, and says that it failed."""
+        async with claimed(pool) as (sandbox, listener):
+            await start_turn(sandbox, "!bash touch made-by-test")
+            asked = await listener.first(PermissionRequested)
+            other = PermissionDecision(choice="allow", input_hash=input_hash("Bash", {}))
+            await sandbox.send(AnswerPermission(permission_id=asked.permission_id, decision=other))
+            assert (await listener.first(CommandFailed)).command == "answer_permission"
+            assert (await listener.first(TurnEnded)).outcome == "interrupted"
+            finished = [r.event for r in listener.heard if isinstance(r.event, ToolFinished)]
+            assert all(event.is_error for event in finished)
+
     async def _answer(
-        self, sandbox: Sandbox, listener: Listener, decision: PermissionDecision
+        self,
+        sandbox: Sandbox,
+        listener: Listener,
+        *,
+        choice: Literal["allow", "deny"],
+        reason: str = "",
     ) -> None:
         await start_turn(sandbox, "!bash touch made-by-test")
         asked = await listener.first(PermissionRequested)
         assert asked.tool_name == "Bash"
+        decision = PermissionDecision(choice=choice, input_hash=asked.input_hash, reason=reason)
         await sandbox.send(AnswerPermission(permission_id=asked.permission_id, decision=decision))
 
     async def test_interrupt(self, pool: SandboxPool) -> None:
@@ -228,3 +260,34 @@ class SandboxContract:
             await sandbox.destroy()
         async with claimed(pool, "next") as (sandbox, _):
             assert sandbox.ending is None
+
+    async def test_files(self, pool: SandboxPool) -> None:
+        """What is written to a workspace is listed, read and in its tree, and is not overwritten
+        unasked."""
+        async with claimed(pool) as (sandbox, _):
+            workspace = sandbox.workspace
+            size = await workspace.write_file("d/x", _pieces(b"one"), size=3, overwrite=False)
+            assert size == 3  # noqa: PLR2004 - as written
+            again = workspace.write_file("d/x", _pieces(b"two"), size=3, overwrite=False)
+            assert await raises(FileExists, again)
+            assert [one.path for one in (await workspace.list_files("d", most=9)).entries] == [
+                "d/x"
+            ]
+            assert await raises(UnknownFile, workspace.list_files("none", most=9))
+            async with workspace.read_file("d/x") as file:
+                assert [chunk async for chunk in file.chunks] == [b"one"]
+            async with workspace.read_tree("", most_entries=99, most_bytes=99) as tree:
+                items = [item async for item in tree.items]
+            assert "d/x" in {item.entry.path for item in items if isinstance(item, FileContent)}
+
+    async def test_files_of_a_sandbox_that_is_gone(self, pool: SandboxPool) -> None:
+        """Nothing can be read from a sandbox that was destroyed, and nobody waits for it."""
+        async with claimed(pool) as (sandbox, _):
+            await sandbox.destroy()
+            async with asyncio.timeout(LIMIT / 2):
+                assert await raises(TransferBroken, sandbox.workspace.list_files("", most=9))
+
+
+async def _pieces(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
