@@ -31,7 +31,7 @@ up *ARGS: _environment
 test *ARGS: _environment
     #!/bin/sh
     set -eu
-    "{{ bin }}/casemate" prepare engine image page browser
+    "{{ bin }}/casemate" prepare engine image page service browser
     if [ $# -eq 0 ]; then
         just check
         just _npm test
@@ -63,7 +63,7 @@ contract *ARGS: _environment
 
 # Real Docker, the real SDK and its CLI
 integration *ARGS: _environment
-    @"{{ bin }}/casemate" prepare engine image
+    @"{{ bin }}/casemate" prepare engine image service
     @exec "{{ bin }}/pytest" tests/integration "$@"
 
 # Attacks on a whole Casemate from inside its sandboxes; --gvisor: on gVisor, in an engine of its own
@@ -93,6 +93,10 @@ web: _environment
 # Build the sandbox image anew
 image *ARGS: _environment
     @exec "{{ bin }}/casemate" image build "$@"
+
+# Build what `docker compose up` needs, where it is stale: the sandbox image and Casemate's own
+service: _environment
+    @exec "{{ bin }}/casemate" prepare engine image service
 
 # Measure: `./just bench start` prints and writes .bench/start.json
 bench NAME *ARGS: _environment

@@ -86,7 +86,7 @@ def up() -> None:
     """
     from orchestrator.setup.up import up
 
-    up(_settings(), checkout=this_checkout(), progress=_progress(), say=click.echo)
+    up(_settings(), checkout=this_checkout(), progress=_progress())
 
 
 @main.command()
@@ -94,18 +94,36 @@ def up() -> None:
 @plainly
 def serve(*, demo: bool) -> None:
     """Serve; everything must be there already."""
-    from orchestrator.setup.up import run
+    from orchestrator.setup.serving import run
 
     run(_settings(), demo=demo, progress=_progress(), say=click.echo)
 
 
 @main.command()
-@click.argument("parts", nargs=-1, metavar="[engine|image|page|page-packages|browser]...")
+@click.option("--connection", type=int, hidden=True, help="Serve this inherited socket only.")
+@plainly
+def broker(*, connection: int | None) -> None:
+    """Run the broker, which alone talks to Docker.
+
+    For a `casemate serve` that runs as another user.
+
+    Listens at CASEMATE_BROKER_SOCKET. Without one, `up` and `serve` start their own.
+    """
+    from orchestrator.setup.broker import run_broker
+
+    run_broker(_settings(), connection=connection, say=click.echo)
+
+
+@main.command()
+@click.argument(
+    "parts", nargs=-1, metavar="[engine|gvisor|image|page|page-packages|service|browser]..."
+)
 @plainly
 def prepare(parts: tuple[str, ...]) -> None:
     """Make what `up` needs, or parts of it.
 
-    Only what is missing or stale is made. Without arguments: engine, image and page.
+    Only what is missing or stale is made. Without arguments: engine, image and page. `service` is
+    the image of Casemate itself, for docker compose.
     """
     from orchestrator.setup.preparation import PARTS
     from orchestrator.setup.preparation import prepare as prepare_parts
@@ -132,9 +150,21 @@ def image() -> None:
     type=click.Path(exists=True, dir_okay=False, resolve_path=True),
     help="A PEM file that sandboxes shall trust; may be given several times.",
 )  # fmt: skip
+@click.option(
+    "--policy", "policies", multiple=True, metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True),
+    help="A policy package to put in; may be given several times.",
+)  # fmt: skip
 @click.option("--tag", default=None, metavar="NAME", help="Name the image otherwise.")
 @plainly
-def image_build(*, base: str, compiler: bool, extra_ca: tuple[str, ...], tag: str | None) -> None:
+def image_build(
+    *,
+    base: str,
+    compiler: bool,
+    extra_ca: tuple[str, ...],
+    policies: tuple[str, ...],
+    tag: str | None,
+) -> None:
     """Build the sandbox image now, stale or not.
 
     `casemate up` repeats these choices whenever it has to build again.
@@ -144,7 +174,11 @@ def image_build(*, base: str, compiler: bool, extra_ca: tuple[str, ...], tag: st
     settings, progress = _settings(), _progress()
     preparation.prepare_engine(settings=settings, progress=progress)
     choice = sandbox_image.ImageChoice(
-        base=base, compiler=compiler, extra_ca=extra_ca, tag=tag or sandbox_image.DEFAULT_TAG
+        base=base,
+        compiler=compiler,
+        extra_ca=extra_ca,
+        policies=policies,
+        tag=tag or sandbox_image.DEFAULT_TAG,
     )
     sandbox_image.build_image(choice, environment=os.environ, progress=progress)
     if tag is None:
@@ -216,6 +250,41 @@ def _password() -> str:
     return sys.stdin.readline().rstrip("\r\n")
 
 
+@main.group()
+def audit() -> None:
+    """The audit log: who did what."""
+
+
+@audit.command("verify")
+@plainly
+def audit_verify() -> None:
+    """Prove that the audit log is whole and unchanged; else name the first broken record.
+
+    The status is 1 where it is not.
+    """
+    from orchestrator.setup import audit_inspection as inspection
+
+    finding = asyncio.run(inspection.verify(_settings()))
+    click.echo(inspection.verdict(finding))
+    if not finding.is_whole:
+        raise SystemExit(1)
+
+
+@audit.command("list")
+@click.option("--action", default=None, metavar="NAME", help="Only these, e.g. user.changed.")
+@click.option("--actor", default=None, metavar="NAME", help="Only of this user.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="For programs: one entry per line.")
+@plainly
+def audit_list(*, action: str | None, actor: str | None, limit: int, as_json: bool) -> None:
+    """Print the newest entries, the latest one last."""
+    from orchestrator.setup import audit_inspection as inspection
+
+    entries = asyncio.run(inspection.entries(_settings(), action=action, actor=actor, limit=limit))
+    for entry in entries:
+        click.echo(inspection.as_json(entry) if as_json else inspection.line(entry))
+
+
 @main.command("demo-model")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8090, show_default=True)
@@ -235,15 +304,23 @@ def demo_model(*, host: str, port: int, script: Path | None) -> None:
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs: a list of findings.")
 @plainly
-def doctor() -> None:
-    """Tell what is missing or old on this machine."""
+def doctor(*, as_json: bool) -> None:
+    """Tell what this machine lacks, and what to change.
+
+    The status is 1 where something is bad, which is more than could be better.
+    """
+    import msgspec
+
     from orchestrator.setup.doctor import examine
+    from orchestrator.setup.finding import readable
 
     findings = examine(_settings())
-    marks = {"good": "✓", "warning": "!", "bad": "✗"}
-    for finding in findings:
-        click.echo(f"{marks[finding.verdict]} {finding.about}: {finding.text}")
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(findings)).decode())
+    else:
+        click.echo("\n".join(readable(findings)))
     if any(finding.verdict == "bad" for finding in findings):
         raise SystemExit(1)
 

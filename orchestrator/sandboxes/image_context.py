@@ -1,4 +1,4 @@
-"""The build context of the sandbox image: a tar in memory, the same bytes for the same sources.
+"""The build context of an image: a tar in memory, the same bytes for the same sources.
 
 The builder's own network settings (CA bundle, package index) are in it for the stage that installs
 Python packages. No layer of the finished image has them.
@@ -8,7 +8,7 @@ import configparser
 import io
 import ssl
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -38,18 +38,30 @@ def host_network(environ: Mapping[str, str]) -> BuildNetwork:
 
 
 def build_context(options: ImageOptions, network: BuildNetwork, *, version: str) -> bytes:
+    """That of the sandbox image."""
     files = image_files() | all_policy_files(options)
-    files["build-ca.crt"] = network.ca_bundle
-    files["pip.conf"] = network.pip_config.encode()
     files["code/version"] = version.encode()
     for number, certificate in enumerate(options.extra_ca):
         files[f"certificates/{number}-{certificate.stem}.crt"] = certificate.read_bytes()
+    return packed(files, network, directories=("certificates", "policies"))
+
+
+def packed(
+    files: Mapping[str, bytes], network: BuildNetwork, *, directories: Sequence[str] = ()
+) -> bytes:
+    """These files, by their paths, and what a build needs to reach package indexes. `directories`
+    are there even where no file is in them."""
+    complete = {
+        **files,
+        "build-ca.crt": network.ca_bundle,
+        "pip.conf": network.pip_config.encode(),
+    }
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        _add_directory(archive, "certificates")
-        _add_directory(archive, "policies")
-        for name in sorted(files):
-            _add_file(archive, name, files[name])
+        for name in directories:
+            _add_directory(archive, name)
+        for name in sorted(complete):
+            _add_file(archive, name, complete[name])
     return buffer.getvalue()
 
 

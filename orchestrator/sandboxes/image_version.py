@@ -5,6 +5,7 @@ another digest is replaced, and `casemate up` builds again when it differs.
 """
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -59,17 +60,17 @@ def current_version(options: ImageOptions, *, repository: Path = REPOSITORY) -> 
 
     The base is not part of it: it is the same Debian release wherever it comes from.
     """
-    digest = hashlib.sha256()
-    for name, content in image_files(repository).items():
-        _add(digest, name.encode())
-        _add(digest, content)
-    _add(digest, " ".join(options.packages).encode())
-    for certificate in options.extra_ca:
-        _add(digest, certificate.read_bytes())
-    for name, content in all_policy_files(options).items():
-        _add(digest, name.encode())
-        _add(digest, content)
-    return digest.hexdigest()[:32]
+    return _digest(
+        *_named(image_files(repository)),
+        " ".join(options.packages).encode(),
+        *(certificate.read_bytes() for certificate in options.extra_ca),
+        *_named(all_policy_files(options)),
+    )
+
+
+def version_of(files: Mapping[str, bytes], *, packages: Sequence[str]) -> str:
+    """The digest (32 hex digits) of an image that has these files and packages."""
+    return _digest(*_named(files), " ".join(packages).encode())
 
 
 def all_policy_files(options: ImageOptions) -> dict[str, bytes]:
@@ -83,7 +84,16 @@ def all_policy_files(options: ImageOptions) -> dict[str, bytes]:
     return files
 
 
-def _add(digest: "hashlib._Hash", part: bytes) -> None:
+def _named(files: Mapping[str, bytes]) -> Iterator[bytes]:
+    for name, content in files.items():
+        yield name.encode()
+        yield content
+
+
+def _digest(*parts: bytes) -> str:
     """Length first, so that no two lists of parts look the same."""
-    digest.update(len(part).to_bytes(8, "big"))
-    digest.update(part)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()[:32]

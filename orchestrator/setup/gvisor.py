@@ -178,7 +178,11 @@ def _start(engine: SecondEngine, *, runsc: Path) -> None:
     if engine_daemon.daemon_process(engine.files()) is None:
         engine_daemon.remove_stale_pid_files(engine.files())
         log = engine.home / "dockerd.log"
-        process = engine_daemon.start_daemon(program, log=log, arguments=engine.arguments())
+        # In a network namespace of its own: an engine without a bridge removes one named docker0,
+        # which is that of the machine's own engine.
+        process = engine_daemon.start_daemon(
+            "unshare", log=log, arguments=["--net", program, *engine.arguments()]
+        )
         _await(log, ended=lambda: process.poll() is not None)
     else:
         _await(engine.home / "dockerd.log", ended=lambda: False)

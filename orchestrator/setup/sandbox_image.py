@@ -11,6 +11,7 @@ import msgspec
 
 from orchestrator.sandboxes import image_builder
 from orchestrator.sandboxes.image_base import ImageBuildFailed
+from orchestrator.sandboxes.image_engine import BuiltImage
 from orchestrator.setup.errors import ImageNotBuilt
 from orchestrator.setup.file_lock import file_lock
 from orchestrator.setup.progress import Progress
@@ -27,6 +28,8 @@ class ImageChoice(msgspec.Struct, frozen=True, kw_only=True):
     compiler: bool = False
     extra_ca: tuple[str, ...] = ()
     """Absolute paths of PEM files that sandboxes trust."""
+    policies: tuple[str, ...] = ()
+    """Absolute paths of folders with policy packages."""
     tag: str = DEFAULT_TAG
 
 
@@ -61,7 +64,7 @@ def ensure_image(
 
 def build_image(
     choice: ImageChoice, *, environment: Mapping[str, str], progress: Progress
-) -> image_builder.BuiltImage:
+) -> BuiltImage:
     """Raises ImageNotBuilt."""
     title = "Building the sandbox image (the first time takes minutes)"
     try:
@@ -70,6 +73,7 @@ def build_image(
                 base=choice.base,
                 compiler=choice.compiler,
                 extra_ca=[Path(path) for path in choice.extra_ca],
+                policies=[Path(path) for path in choice.policies],
                 tag=choice.tag,
                 on_progress=step.say,
                 environ=environment,
@@ -85,6 +89,7 @@ def is_stale(choice: ImageChoice) -> bool:
         return image_builder.is_stale(
             compiler=choice.compiler,
             extra_ca=[Path(path) for path in choice.extra_ca],
+            policies=[Path(path) for path in choice.policies],
             tag=choice.tag,
         )
     except (ImageBuildFailed, OSError) as error:
