@@ -52,11 +52,11 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int = 64
     """Connections that one slot may hold open: each costs the server a file descriptor."""
 
-    connections_per_second: float = 20.0
+    connections_per_second: float = 10.0
     """Connections of one slot that are taken, on average; the others wait in the kernel. The CLI
     keeps its connections and makes a few a minute."""
 
-    connection_burst: int = 64
+    connection_burst: int = 24
     """Connections that are taken at once before `connections_per_second` counts."""
 
     max_concurrency: int = 12
