@@ -2,6 +2,7 @@
 import { useTranslation } from 'react-i18next'
 import { FilesPanel } from '@/files/FilesPanel'
 import { brief, bytes, count, money } from '@/ui/format'
+import { own } from '@/ui/own'
 import { Revealed } from '@/ui/Revealed'
 import { StateShape, type Shape } from '@/ui/StateShape'
 import { useSession, useSessionStore } from './session-context'
@@ -112,7 +113,7 @@ function Agents() {
       <ul role="list" className="panel-list">
         {list.map((task) => (
           <li key={task.id} className="task">
-            <StateShape shape={SHAPES[task.status] ?? 'idle'} label={task.status} />
+            <StateShape shape={own(SHAPES, task.status) ?? 'idle'} label={task.status} />
             <span className="task-name">
               <Revealed text={task.description || task.id} as="line" />
             </span>

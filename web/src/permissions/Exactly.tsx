@@ -5,6 +5,7 @@ import type { PermissionRequested } from '@/protocol/chat.generated'
 import { changeSize, Diff } from '@/ui/Diff'
 import { linesAfterPress, linesAtFirst, linesOf } from '@/ui/folding'
 import { MoreLines } from '@/ui/MoreLines'
+import { own } from '@/ui/own'
 import { Revealed } from '@/ui/Revealed'
 
 export interface ExactlyProps {
@@ -106,8 +107,10 @@ const KNOWN: Record<string, ReadonlySet<string>> = {
 }
 
 function changeOf(asked: PermissionRequested): Change | null {
-  const known = KNOWN[asked.tool_name]
-  if (!known || Object.keys(asked.input).some((key) => !known.has(key))) return null
+  const known = own(KNOWN, asked.tool_name)
+  const plain = ([key, value]: [string, unknown]) =>
+    known?.has(key) && (key === 'replace_all' ? value === false : typeof value === 'string')
+  if (!known || !Object.entries(asked.input).every(plain)) return null
   const field = (key: string) => {
     const value = asked.input[key]
     return typeof value === 'string' ? value : ''

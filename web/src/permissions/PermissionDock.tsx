@@ -12,6 +12,7 @@ import type {
   QuestionAsked,
 } from '@/protocol/chat.generated'
 import { IconButton } from '@/ui/Button'
+import { own } from '@/ui/own'
 import { PermissionCard } from './PermissionCard'
 import { QuestionCard } from './QuestionCard'
 import './dock.css'
@@ -68,7 +69,7 @@ export function PermissionDock(props: DockProps) {
             key={keyOf(current, props.turnedAway)}
             asked={current}
             turnedAway={props.turnedAway}
-            deciding={props.deciding[current.permission_id] ?? null}
+            deciding={own(props.deciding, current.permission_id) ?? null}
             onDecide={(decision) => props.onDecide(current.permission_id, decision)}
           />
         ) : (

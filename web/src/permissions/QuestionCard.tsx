@@ -3,6 +3,7 @@ import { useId, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import type { Question, QuestionAsked } from '@/protocol/chat.generated'
 import { Button } from '@/ui/Button'
+import { own } from '@/ui/own'
 import { Revealed } from '@/ui/Revealed'
 import { StateShape } from '@/ui/StateShape'
 import { answerText, complete, NOT_ANSWERED, type Given } from './answers'
@@ -16,7 +17,7 @@ export interface QuestionCardProps {
 export function QuestionCard({ asked, sending, onAnswer }: QuestionCardProps) {
   const { t } = useTranslation()
   const [given, setGiven] = useState<Record<string, Given>>({})
-  const of = (question: Question) => given[question.question] ?? NOT_ANSWERED
+  const of = (question: Question) => own(given, question.question) ?? NOT_ANSWERED
   const ready = asked.questions.every((question) => complete(of(question)))
   const submit = () => {
     const pairs = asked.questions.map((q) => [q.question, answerText(q, of(q))] as const)

@@ -1,6 +1,7 @@
 /** Shiki with its JavaScript regular expressions: no WASM, and each grammar only when it is used. */
 import { createHighlighterCore, type HighlighterCore, type ThemeRegistration } from 'shiki/core'
 import { createJavaScriptRegexEngine } from 'shiki/engine/javascript'
+import { own } from '@/ui/own'
 import type { Lines } from './highlight'
 import type { HighlightAnswer, HighlightRequest } from './worker-highlighter'
 
@@ -83,8 +84,8 @@ function highlighter(): Promise<HighlighterCore> {
 }
 
 async function linesOf({ text, language }: HighlightRequest): Promise<Lines | null> {
-  const name = ALIASES[language.toLowerCase()] ?? language.toLowerCase()
-  const grammar = GRAMMARS[name]
+  const name = own(ALIASES, language.toLowerCase()) ?? language.toLowerCase()
+  const grammar = own(GRAMMARS, name)
   if (!grammar) return null
   const shiki = await highlighter()
   if (!shiki.getLoadedLanguages().includes(name)) {
@@ -94,7 +95,7 @@ async function linesOf({ text, language }: HighlightRequest): Promise<Lines | nu
   return tokens.map((line) =>
     line.map((token) => ({
       text: token.content,
-      kind: KINDS[(token.color ?? '').toLowerCase()]?.[0] ?? '',
+      kind: own(KINDS, (token.color ?? '').toLowerCase())?.[0] ?? '',
     })),
   )
 }

@@ -1,5 +1,6 @@
 /** A subagent's own transcript, where its tool use stands. */
 import { useTranslation } from 'react-i18next'
+import { own } from '@/ui/own'
 import { Revealed } from '@/ui/Revealed'
 import { useSession } from '../session-context'
 import { RowView } from '../RowView'
@@ -11,7 +12,7 @@ const NONE: readonly string[] = []
 
 export function AgentBody({ row }: { row: ToolRow }) {
   const { t } = useTranslation()
-  const children = useSession((session) => session.children[row.toolUseId] ?? NONE)
+  const children = useSession((session) => own(session.children, row.toolUseId) ?? NONE)
   const prompt = text(inputOf(row), 'prompt')
   return (
     <div className="subagent" role="group" aria-label={t('chat.subagent')}>

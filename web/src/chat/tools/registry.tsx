@@ -18,6 +18,7 @@ import {
 import type { TFunction } from 'i18next'
 import type { ComponentType } from 'react'
 import { changeSize } from '@/ui/Diff'
+import { own } from '@/ui/own'
 import type { ToolRow } from '../transcript/shape'
 import { AgentBody } from './AgentBody'
 import { AnswersBody, JsonBody, OutputBody, PlanBody, TodosBody } from './bodies'
@@ -132,7 +133,7 @@ const UNKNOWN: ToolView = {
 const MCP = /^mcp__(.+?)__(.+)$/
 
 export function toolView(name: string): ToolView {
-  const known = Object.hasOwn(VIEWS, name) ? VIEWS[name] : undefined
+  const known = own(VIEWS, name)
   if (known) return known
   if (!MCP.test(name)) return UNKNOWN
   return { ...UNKNOWN, icon: Plug, title: (full) => full.replace(MCP, '$1 · $2') }

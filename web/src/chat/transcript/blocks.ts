@@ -6,6 +6,7 @@ import type {
   ToolFinished,
   ToolStarted,
 } from '@/protocol/chat.generated'
+import { own } from '@/ui/own'
 import type { Draft } from './draft'
 import { blockRowId, type TextRow, type ThoughtRow, type ToolRow } from './shape'
 
@@ -60,7 +61,7 @@ export function finishTool(draft: Draft, event: ToolFinished, at: string): void 
 }
 
 export function toolRow(draft: Draft, toolUseId: string): ToolRow | null {
-  const row = draft.row(draft.get('tools')[toolUseId] ?? '')
+  const row = draft.row(own(draft.get('tools'), toolUseId) ?? '')
   return row?.kind === 'tool' ? row : null
 }
 

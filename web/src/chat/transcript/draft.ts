@@ -1,5 +1,6 @@
 /** A transcript that is being changed: each map is copied once, when it is first touched. */
 import type { SequencedEvent, SessionView } from '@/protocol/chat.generated'
+import { own } from '@/ui/own'
 import type { Row, Task, Transcript, Turn } from './shape'
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
@@ -53,7 +54,7 @@ export class Draft {
       if (this.next.order === this.before.order) this.next.order = [...this.before.order]
       ;(this.next.order as string[]).push(row.id)
     } else {
-      const siblings = this.next.children[row.parent] ?? []
+      const siblings = own(this.next.children, row.parent) ?? []
       this.next.children = { ...this.next.children, [row.parent]: [...siblings, row.id] }
     }
   }

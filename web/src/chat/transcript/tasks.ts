@@ -5,6 +5,7 @@ import type {
   TaskStarted,
   TaskUpdated,
 } from '@/protocol/chat.generated'
+import { own } from '@/ui/own'
 import type { Draft } from './draft'
 import type { Task } from './shape'
 
@@ -47,7 +48,7 @@ export function finishTask(draft: Draft, event: TaskFinished, at: string): void 
 }
 
 const known = (draft: Draft, id: string, at: string): Task =>
-  draft.get('tasks')[id] ?? unseen(id, at)
+  own(draft.get('tasks'), id) ?? unseen(id, at)
 
 const unseen = (id: string, at: string): Task => ({
   id,
