@@ -3,13 +3,13 @@ package index, and one that says what it was asked. All on the loopback, in one 
 
 import asyncio
 import base64
-import ensurepip
 import hashlib
 import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import files
 from pathlib import Path
 
 from aiohttp import web
@@ -141,5 +141,7 @@ def _make_packages(folder: Path) -> None:
             f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         wheel.writestr(f"{about}/RECORD", "")
-    bundled = next((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
-    (folder / "pip.whl").write_bytes(bundled.read_bytes())
+    with zipfile.ZipFile(folder / "pip.whl", "w") as wheel:
+        for part in files("pip") or []:
+            if part.parts[0] == "pip" and part.suffix != ".pyc":
+                wheel.writestr(part.as_posix(), part.read_binary())
