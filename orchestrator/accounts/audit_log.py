@@ -98,6 +98,8 @@ class AuditLog:
         self._founded = False
         """The log was empty before its first record, which was written here."""
         self._anchored = 0
+        self._missed = False
+        """That the anchor is gone was recorded, and none could be written since."""
         self._anchor_due: float | None = None
         self._last: AuditRecord | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -197,10 +199,19 @@ class AuditLog:
     ) -> list[AuditRecord]:
         self._founded = self._founded or last is None
         records: list[AuditRecord] = []
+        batch = [*self._cut_since(last), *batch]
         for at, fact in batch:
             last = next_record(fact, at=at, after=last, key=self._key)
             records.append(last)
         return records
+
+    def _cut_since(self, last: AuditRecord | None) -> list[tuple[str, AuditFact]]:
+        """What to say where the end that was written here is not there any more."""
+        seq = 0 if last is None else last.entry.seq
+        if self._last is None or seq >= self._last.entry.seq:
+            return []
+        detail = f"records {seq + 1} to {self._last.entry.seq} are gone"
+        return [(self._now(), AuditFact(action="audit.cut", result="failed", detail=detail))]
 
     async def _anchor_when_due(self) -> None:
         """The first one at once: it shows what became of the log since the last run."""
@@ -216,13 +227,14 @@ class AuditLog:
         """After the records themselves: a head never promises what is not there. One that the log
         contradicts stays, so that no later one covers up that records are gone."""
         there = await self._head_there()
-        if there is None and not self._anchored and not self._founded:
+        if there is None and not self._missed and (self._anchored or not self._founded):
+            self._missed = True
             self.record(AuditFact(action="audit.anchor_missing", result="failed"))
         if there is None or await self._continues(there):
             await self._anchor.write(head_of(last, key=self._key))
         else:
             logger.error("audit.broken", extra={"anchored": there.seq, "last": last.entry.seq})
-        self._anchored, self._anchor_due = last.entry.seq, None
+        self._anchored, self._anchor_due, self._missed = last.entry.seq, None, False
 
     async def _head_there(self) -> AuditHead | None:
         """Whoever wrote the first record of all may be about to anchor it."""

@@ -1,5 +1,6 @@
 """The files of a session's workspace: look, take, put, and take all of it as an archive."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -136,6 +137,7 @@ async def upload_file(
     request: AnyRequest,
     sessions: ASessions,
     actor: TheActor,
+    settings: TheSettings,
     path: FilePath = "",
     overwrite: FromQuery[bool] = False,
 ) -> Uploaded:
@@ -145,18 +147,25 @@ async def upload_file(
         actor,
         session_id,
         path,
-        _body(request),
+        _body(request, patience=settings.receive_seconds),
         size=_declared_size(request),
         overwrite=overwrite,
     )
 
 
-async def _body(request: AnyRequest) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in request.stream():
-            yield chunk
-    except HTTPException as error:
-        raise TransferBroken("upload_cut") from error
+async def _body(request: AnyRequest, *, patience: float) -> AsyncIterator[bytes]:
+    chunks = aiter(request.stream())
+    while True:
+        try:
+            async with asyncio.timeout(patience):
+                chunk = await anext(chunks, None)
+        except HTTPException as error:
+            raise TransferBroken("upload_cut") from error
+        except TimeoutError as error:
+            raise TransferBroken("upload_stalled") from error
+        if chunk is None:
+            return
+        yield chunk
 
 
 def _declared_size(request: AnyRequest) -> int | None:

@@ -21,6 +21,8 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a new socket may take to say where it left off."""
     send_seconds: float = 30.0
     """How long one frame may take to leave. A browser that reads nothing is let go."""
+    receive_seconds: float = 30.0
+    """How long an upload may send nothing. Longer, it would keep its place from others."""
     keep_alive_seconds: float = 15.0
     """Between comments on a quiet event stream, so that proxies keep it open."""
     commands_per_second: float = 20.0

@@ -65,6 +65,8 @@ class Answer:
         except UpstreamFault as fault:
             if not self._out.prepared:
                 raise
+            if self._reservation is not None:  # not the sandbox's doing
+                self._reservation.settle(self._reservation.prompt)
             self._notices.failed(explain_fault(fault.fault))
             self._hang_up()
         except (ConnectionError, TimeoutError):

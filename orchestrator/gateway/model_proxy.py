@@ -129,7 +129,9 @@ class ModelProxy:
         budget = admission.budget
         try:
             return held.enter_context(
-                budget.reserve(prompt_bytes=prompt_bytes, max_tokens=asked.max_tokens)
+                budget.reserve(
+                    prompt_bytes=prompt_bytes, max_tokens=asked.max_tokens, streams=asked.streams
+                )
             )
         except Refused:
             if budget.limit is not None and budget.is_used_up and budget.first_refusal():

@@ -66,6 +66,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     max_tokens: int = 0
+    streams: bool = False
 
 
 def check_body(raw: bytes, limits: BodyLimits, *, answers: bool) -> Asked:
@@ -83,7 +84,11 @@ def check_body(raw: bytes, limits: BodyLimits, *, answers: bool) -> Asked:
     _check_tool_choice(body.get("tool_choice"))
     _check_messages(body.get("messages"))
     _check_blocks(body.get("system"))
-    return Asked(model=model, max_tokens=body.get("max_tokens", 0))
+    return Asked(
+        model=model,
+        max_tokens=body.get("max_tokens", 0),
+        streams=body.get("stream") is True,
+    )
 
 
 def parse_strictly(raw: bytes, *, max_bytes: int) -> dict[str, Any]:

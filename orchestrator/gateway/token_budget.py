@@ -17,11 +17,13 @@ _LARGEST_PROMPT = 1_000_000
 
 class Reservation:
     """Of one request. What is never settled counts as its prompt: whoever hangs up before the first
-    word has caused that cost and would otherwise not be counted."""
+    word has caused that cost and would otherwise not be counted. An answer that does not stream
+    tells its tokens with its last byte: who hangs up before that is counted all that it may be."""
 
-    def __init__(self, *, prompt: int, answer: int) -> None:
+    def __init__(self, *, prompt: int, answer: int, streams: bool) -> None:
+        self.prompt = prompt
         self.tokens = prompt + answer
-        self.spent = prompt
+        self.spent = prompt if streams else self.tokens
 
     def settle(self, tokens: int) -> None:
         self.spent = tokens
@@ -37,11 +39,13 @@ class TokenBudget:
         self._refused = False
 
     @contextmanager
-    def reserve(self, *, prompt_bytes: int, max_tokens: int) -> Iterator[Reservation]:
+    def reserve(
+        self, *, prompt_bytes: int, max_tokens: int, streams: bool = True
+    ) -> Iterator[Reservation]:
         """Raises Refused: 403 where the budget is used up, 429 where running requests have reserved
         what is left of it."""
         prompt = min(prompt_bytes // _BYTES_PER_TOKEN, _LARGEST_PROMPT)
-        reservation = Reservation(prompt=prompt, answer=max_tokens)
+        reservation = Reservation(prompt=prompt, answer=max_tokens, streams=streams)
         self._check(reservation.tokens)
         self._reserved += reservation.tokens
         try:

@@ -5,6 +5,8 @@ and an engine that backtracks could be held up by it for ever. What RE2 lacks fo
 and back-references) is refused when the profile is read.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,8 +24,14 @@ from orchestrator.protocol.agent import AgentSetup, PromptRule, ToolRule
 
 MAX_TEXTS = 8 << 20
 """Characters of one input that are looked through; what is longer is refused unseen."""
-OTHER_NAMES = {"Task": "Agent"}
+OTHER_NAMES = {"Task": "Agent", "KillShell": "TaskStop", "KillBash": "TaskStop"}
 """What the CLI once called a tool, and what it calls it now."""
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""What Unicode says to draw as nothing (Default_Ignorable_Code_Point)."""
 
 
 class BadPattern(ValueError):
@@ -46,8 +54,9 @@ class ProfileRules:
         texts = list(texts_of(tool_input))
         if sum(map(len, texts)) > MAX_TEXTS:
             return Forbid(reason="The input is too long to be checked against this profile.")
+        readings = [reading for text in texts for reading in readings_of(text)]
         for rule, pattern in rules:
-            if not rule.pattern or any(pattern.search(text) for text in texts):
+            if not rule.pattern or any(pattern.search(reading) for reading in readings):
                 return Forbid(reason=rule.reason)
         return Pass()
 
@@ -55,8 +64,9 @@ class ProfileRules:
         if self._prompt_rules and len(prompt) > MAX_TEXTS:
             return Block(reason="The prompt is too long to be checked against this profile.")
         notes: list[str] = []
+        readings = list(readings_of(prompt))
         for rule, pattern in self._prompt_rules:
-            if not pattern.search(prompt):
+            if not any(pattern.search(reading) for reading in readings):
                 continue
             if rule.action == "block":
                 return Block(reason=rule.text)
@@ -82,11 +92,22 @@ def texts_of(value: Any) -> Iterator[str]:
                 waiting += items
 
 
+def readings_of(text: str) -> Iterator[str]:
+    """The text, and where that is another one, what it reads as: without characters that nobody
+    sees, and with full-width and other styled letters as the plain ones."""
+    yield text
+    if not text.isascii():
+        plain = unicodedata.normalize("NFKC", _UNSEEN.sub("", text))
+        if plain != text:
+            yield plain
+
+
 def _names(rule: ToolRule, tool_name: str) -> bool:
-    name = OTHER_NAMES.get(rule.tool, rule.tool)
-    if name.endswith("*"):
-        return tool_name.startswith(name[:-1])
-    return OTHER_NAMES.get(tool_name, tool_name) == name
+    current = OTHER_NAMES.get(tool_name, tool_name)
+    names = {tool_name, current, *(old for old, new in OTHER_NAMES.items() if new == current)}
+    if rule.tool.endswith("*"):
+        return any(name.startswith(rule.tool[:-1]) for name in names)
+    return rule.tool in names
 
 
 def _compiled(pattern: str) -> Any:

@@ -13,6 +13,8 @@ MAX_DEPTH = 64
 _JOINERS = "\u200c\u200d"
 """Invisible too, but Persian, Hindi and emoji cannot be written without them."""
 _HIDING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_NO_INK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+"""Letters, marks and a symbol that are drawn as nothing."""
 
 
 class BadFileName(ValueError):
@@ -50,6 +52,8 @@ def check_name(name: str) -> None:
 
 def hides(character: str) -> bool:
     """Whether it shows as something else than what it is, or not at all."""
+    if character in _NO_INK:
+        return True
     return character not in _JOINERS and unicodedata.category(character) in _HIDING
 
 

@@ -143,7 +143,7 @@ class DockerEngine:
         """A container that is verified to be what `body` says; its id. Raises EngineFailure."""
         config = json.loads(json.dumps(body))
         try:
-            container = await self._call(self._client.containers.create(config, name=name))
+            container = await self._created(config, name=name)
             await self._verify(container, body)
         except BaseException:
             with contextlib.suppress(EngineFailure):
@@ -151,6 +151,19 @@ class DockerEngine:
             raise
         self._deaths[container.id] = asyncio.Event()
         return container.id
+
+    async def _created(
+        self, config: dict[str, Any], *, name: str
+    ) -> aiodocker.containers.DockerContainer:
+        """Waited for even where nobody wants it any more: the daemon goes on when its caller hangs
+        up, and what is not made yet cannot be removed."""
+        call = self._call(self._client.containers.create(config, name=name))
+        creating = asyncio.create_task(call, name=f"engine-create-{name}")
+        try:
+            return await asyncio.shield(creating)
+        except asyncio.CancelledError:
+            await asyncio.gather(creating, return_exceptions=True)
+            raise
 
     async def _verify(
         self, container: aiodocker.containers.DockerContainer, body: dict[str, Any]

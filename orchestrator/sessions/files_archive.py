@@ -6,6 +6,7 @@ listed in a text file at its end. Names and sizes were checked before they come 
 """
 
 import asyncio
+import re
 import stat
 import time
 import zipfile
@@ -26,7 +27,11 @@ ALONE = 16 << 10
 """Content that is longer is packed beside the event loop."""
 SAMPLE, WORTH = 16 << 10, 0.95
 """A file whose beginning does not become at least this small is not packed."""
-REPORT = "_skipped"
+REPORT = "skipped.txt"
+"""Behind as many `_` as no file of the workspace has."""
+_LIKE_REPORT = re.compile(rf"_+{re.escape(REPORT)}", re.IGNORECASE)
+_DRIVE = re.compile(r"[A-Za-z]:")
+"""Beginning so, a path is no longer below the directory that Windows unpacks it into."""
 MOST_REPORTED = 1000
 FIRST_YEAR, LAST_YEAR = 1980, 2107
 """What the format can say."""
@@ -36,6 +41,7 @@ _WHY = {
     "gone": "it was removed or replaced meanwhile",
     "symlink": "it is a link",
     "other": "it is not a plain file",
+    "drive": "its name begins like a drive's",
 }
 
 
@@ -72,11 +78,13 @@ class Archive:
         self._zip = zipfile.ZipFile(self._pieces, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL)
         self._skipped: list[str] = []
         self._not_named = 0
-        self._report = REPORT
+        self._like_report: set[str] = set()
 
     async def packed(self, items: AsyncIterator[TreeItem]) -> AsyncIterator[bytes]:
         async for item in items:
             match item:
+                case FileContent(entry=entry) | (Entry() as entry) if self._is_on_drive(entry):
+                    self._note(entry.path, _WHY["drive"])
                 case FileContent():
                     async for piece in self._file(item):
                         yield piece
@@ -117,8 +125,8 @@ class Archive:
 
     def _info(self, entry: Entry) -> zipfile.ZipInfo:
         name = entry.path[self._skip :]
-        if name.startswith(self._report):  # what is in the workspace keeps its name
-            self._report = f"_{self._report}"
+        if _LIKE_REPORT.fullmatch(top := name.partition("/")[0]):
+            self._like_report.add(top.lower())
         is_directory = entry.kind == "directory"
         info = zipfile.ZipInfo(f"{name}/" if is_directory else name, _date(entry.modified_ms))
         info.compress_type = zipfile.ZIP_STORED if is_directory else zipfile.ZIP_DEFLATED
@@ -128,6 +136,9 @@ class Archive:
         info.create_system = 3  # Unix: the mode below counts
         info.external_attr = (kind | mode) << 16 | (0x10 if is_directory else 0)
         return info
+
+    def _is_on_drive(self, entry: Entry) -> bool:
+        return _DRIVE.match(entry.path, self._skip) is not None
 
     def _note(self, path: str, why: str) -> None:
         if len(self._skipped) < MOST_REPORTED:
@@ -140,8 +151,15 @@ class Archive:
             self._skipped.append(f"... and {self._not_named} more")
         if self._skipped:
             lines = "Not in this archive, or not as a whole:\n" + "\n".join(self._skipped) + "\n"
-            self._zip.writestr(f"{self._report}.txt", lines)
+            self._zip.writestr(self._report_name(), lines)
         self._zip.close()
+
+    def _report_name(self) -> str:
+        """What is in the workspace keeps its name, also where case is no difference."""
+        name = f"_{REPORT}"
+        while name in self._like_report:
+            name = f"_{name}"
+        return name
 
 
 def _shrinks(sample: bytes) -> bool:

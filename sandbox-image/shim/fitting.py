@@ -31,6 +31,16 @@ MAX_IMAGE = 700 << 10
 def fit(event: SandboxEvent, *, limit: int = MAX_EVENT_BYTES) -> bytes:
     """The event as JSON of at most `limit` bytes."""
     event = bounded(_simplified(event) if too_intricate(event) else event)
+    if isinstance(event, ToolFinished) and too_intricate(event):
+        event = _shortened_result(event, STRING_LIMITS[0])  # as text: a tool has to have an end
+    body = None if too_intricate(event) else _fitted(event, limit=limit)
+    if body is not None:
+        return body
+    note = SystemNoted(subtype="event_too_large", data={"event": type(event).__name__})
+    return sandbox_event_codec.encode(note).encode()
+
+
+def _fitted(event: SandboxEvent, *, limit: int) -> bytes | None:
     body = _encoded(event)
     if body is not None and len(body) <= limit:
         return body
@@ -38,8 +48,7 @@ def fit(event: SandboxEvent, *, limit: int = MAX_EVENT_BYTES) -> bytes:
         body = _encoded(_shortened(event, allowed))
         if body is not None and len(body) <= limit:
             return body
-    note = SystemNoted(subtype="event_too_large", data={"event": type(event).__name__})
-    return sandbox_event_codec.encode(note).encode()
+    return None
 
 
 def _simplified(value: Any) -> Any:

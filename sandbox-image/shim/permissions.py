@@ -23,6 +23,7 @@ from claude_agent_sdk import (
 from orchestrator.protocol.commands import AnswerPermission, AnswerQuestion, PermissionDecision
 from orchestrator.protocol.ids import PermissionId, QuestionId
 from orchestrator.protocol.input_hash import input_hash
+from orchestrator.protocol.intricacy import too_intricate
 from orchestrator.protocol.link import MAX_EVENT_BYTES
 from orchestrator.protocol.sandbox_events import (
     PermissionRequested,
@@ -32,17 +33,21 @@ from orchestrator.protocol.sandbox_events import (
     SandboxEvent,
     sandbox_event_codec,
 )
+from shim.bounds import bounded
 from shim.foreign_values import as_dict, as_text_or_none
 from shim.questions import read_questions
 from shim.suggestions import describe, granted
 
 MAX_WAITING = 64
 """Requests at once. More is no agent at work, but something that floods the person."""
+MAX_WAITING_BYTES = 6 << 20
+"""JSON bytes of all that wait. The control plane keeps a little more."""
 MAX_INPUT_BYTES = 512 << 10
 """JSON bytes of an input that can be shown whole."""
 MAX_REQUEST_BYTES = MAX_EVENT_BYTES - (64 << 10)
 """JSON bytes of a request with all that the CLI says of it. A longer event would be cut."""
 TOO_LARGE = "The input is too large to be shown to a person."
+TOO_MANY = "Too many questions are waiting for a person."
 STOPPED = "The turn was stopped."
 QUESTION_TOOL = "AskUserQuestion"
 
@@ -92,23 +97,26 @@ class Permissions:
         self._allowed_tools = frozenset(allowed_tools)
         self._permissions: dict[PermissionId, _Open] = {}
         self._questions: dict[QuestionId, asyncio.Future[dict[str, str] | None]] = {}
+        self._sizes: dict[str, int] = {}
+        """JSON bytes of each that waits, by its id."""
 
     async def can_use_tool(
         self, tool_name: str, tool_input: dict[str, Any], context: ToolPermissionContext
     ) -> PermissionResult:
         if tool_name in self._allowed_tools and tool_name != QUESTION_TOOL:
             return PermissionResultAllow()
-        if len(self._permissions) + len(self._questions) >= MAX_WAITING:
-            return PermissionResultDeny(message="Too many questions are waiting for a person.")
+        if len(self._sizes) >= MAX_WAITING:
+            return PermissionResultDeny(message=TOO_MANY)
         shown = _as_shown(tool_input)
         if shown is None:
             return PermissionResultDeny(message=TOO_LARGE)
         if tool_name == QUESTION_TOOL and read_questions(shown):
-            return await self._ask_question(shown, context)
+            asked = _question(shown, context)
+            refusal = self._take_place(asked.question_id, asked)
+            return refusal or await self._ask_question(asked, shown)
         request = _request(tool_name, shown, context)
-        if not _fits(request):
-            return PermissionResultDeny(message=TOO_LARGE)
-        return await self._ask_permission(request, context)
+        refusal = self._take_place(request.permission_id, request)
+        return refusal or await self._ask_permission(request, context)
 
     def answer_permission(self, command: AnswerPermission) -> None:
         """Raises AnswerUnexpected, InputChanged."""
@@ -136,6 +144,18 @@ class Permissions:
             if not question.done():
                 question.set_result(None)
 
+    def _take_place(
+        self, key: str, asked: PermissionRequested | QuestionAsked
+    ) -> PermissionResultDeny | None:
+        """Whoever asks then gives the place back."""
+        size = _size(asked)
+        if size is None:
+            return PermissionResultDeny(message=TOO_LARGE)
+        if sum(self._sizes.values()) + size > MAX_WAITING_BYTES:
+            return PermissionResultDeny(message=TOO_MANY)
+        self._sizes[key] = size
+        return None
+
     async def _ask_permission(
         self, request: PermissionRequested, context: ToolPermissionContext
     ) -> PermissionResult:
@@ -147,6 +167,7 @@ class Permissions:
             decision = await answer
         finally:
             del self._permissions[request.permission_id]
+            del self._sizes[request.permission_id]
             if decision is None:
                 self._say(PermissionWithdrawn(permission_id=request.permission_id))
         result = _result(decision, request, context.suggestions)
@@ -158,23 +179,18 @@ class Permissions:
         return result if reason is None else PermissionResultDeny(message=reason)
 
     async def _ask_question(
-        self, tool_input: dict[str, Any], context: ToolPermissionContext
+        self, asked: QuestionAsked, tool_input: dict[str, Any]
     ) -> PermissionResult:
-        question_id = QuestionId(uuid.uuid4().hex)
+        question_id = asked.question_id
         waiting = asyncio.get_running_loop().create_future()
         self._questions[question_id] = waiting
         answers: dict[str, str] | None = None
         try:
-            self._say(
-                QuestionAsked(
-                    question_id=question_id,
-                    questions=read_questions(tool_input),
-                    tool_use_id=as_text_or_none(context.tool_use_id),
-                )
-            )
+            self._say(asked)
             answers = await waiting
         finally:
             del self._questions[question_id]
+            del self._sizes[question_id]
             if answers is None:
                 self._say(QuestionWithdrawn(question_id=question_id))
         if answers is None:
@@ -198,6 +214,14 @@ def _request(
         blocked_path=as_text_or_none(context.blocked_path),
         agent=as_text_or_none(context.agent_id),
         suggestions=[describe(update) for update in context.suggestions],
+    )
+
+
+def _question(shown: dict[str, Any], context: ToolPermissionContext) -> QuestionAsked:
+    return QuestionAsked(
+        question_id=QuestionId(uuid.uuid4().hex),
+        questions=read_questions(shown),
+        tool_use_id=as_text_or_none(context.tool_use_id),
     )
 
 
@@ -233,8 +257,13 @@ def _as_shown(tool_input: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def _fits(request: PermissionRequested) -> bool:
+def _size(asked: PermissionRequested | QuestionAsked) -> int | None:
+    """Its JSON bytes; None for what would not cross the link exactly as it is (see `fitting`): what
+    is cut is not shown whole, and an input that is cut has another hash."""
+    if too_intricate(asked) or bounded(asked) is not asked:
+        return None
     try:
-        return len(sandbox_event_codec.encode(request).encode()) <= MAX_REQUEST_BYTES
+        size = len(sandbox_event_codec.encode(asked).encode())
     except (ValueError, TypeError, RecursionError):
-        return False
+        return None
+    return size if size <= MAX_REQUEST_BYTES else None

@@ -81,8 +81,8 @@ async def _vetted(place: Place, slot: EgressSlot, around: Surroundings) -> list[
     """One bad address among good ones condemns them all: a host that is what it should be has
     none."""
     try:
-        async with slot.lookups, asyncio.timeout(around.settings.connect_timeout):
-            addresses = await around.network.resolve(place.host)
+        async with asyncio.timeout(around.settings.connect_timeout):
+            addresses = await slot.look_up(around.network.resolve, place.host)
     except (Unresolved, TimeoutError) as error:
         raise blocked.unresolved(place.host, place.port) from error
     if not addresses:

@@ -97,8 +97,8 @@ def _parsed(data: bytes, *, limit: int) -> ReceivedRequest:
     try:
         parser.receive_data(data)
         request = parser.next_event()
-    except h11.RemoteProtocolError as error:
-        raise BadHead(str(error).rstrip(".").lower()) from error
+    except h11.RemoteProtocolError as error:  # its words repeat what was sent, and people read ours
+        raise BadHead("its head is no proper HTTP") from error
     if not isinstance(request, h11.Request):
         raise BadHead("its head cannot be read")
     return ReceivedRequest(parser=parser, request=request)

@@ -1,12 +1,17 @@
 """One slot's door to the egress proxy: who it was admitted for, and its limits."""
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import msgspec
 import structlog
 
+from orchestrator.gateway.connections import Pace as ConnectionPace
+from orchestrator.gateway.connections import take_connections
+from orchestrator.gateway.egress.addresses import Address
 from orchestrator.gateway.egress.answers import refusal
 from orchestrator.gateway.egress.authority import Authority
 from orchestrator.gateway.egress.blocked import Blocked, not_admitted, too_many
@@ -23,6 +28,10 @@ from orchestrator.sessions.profiles import Egress
 _log = structlog.get_logger(__name__)
 
 Serve = Callable[["EgressSlot", SocketStream], Awaitable[None]]
+
+TAKEN_PER_SECOND, TAKEN_AT_ONCE = 50.0, 200
+"""Connections, those that are refused at once included: each costs the control plane some time.
+What dials faster waits in the kernel."""
 
 
 class EgressAdmission(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,11 +79,13 @@ class EgressSlot:
         self._requests = RequestRate(
             per_minute=settings.requests_per_minute, burst=settings.request_burst
         )
-        self.lookups = asyncio.Semaphore(settings.lookups)
+        self._lookups = asyncio.Semaphore(settings.lookups)
+        self._looking: set[asyncio.Task[list[Address]]] = set()
         self._max_connections = settings.max_connections
         self._total = total
         self._admission: EgressAdmission | None = None
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
+        self._taking: asyncio.Task[None] | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
@@ -98,6 +109,23 @@ class EgressSlot:
         except Refused as refused:
             await asyncio.sleep(refused.retry_after or 1)
 
+    async def look_up(
+        self, resolve: Callable[[str], Coroutine[Any, Any, list[Address]]], host: str
+    ) -> list[Address]:
+        """A lookup counts until the system is done with it, however soon nobody waits for it any
+        more: all slots share its threads. Raises what `resolve` raises; the caller sets a limit."""
+        await self._lookups.acquire()
+        looking = asyncio.create_task(resolve(host), name="egress-lookup")
+        self._looking.add(looking)
+        looking.add_done_callback(self._looked_up)
+        return await asyncio.shield(looking)
+
+    def _looked_up(self, looking: asyncio.Task[list[Address]]) -> None:
+        self._looking.discard(looking)
+        self._lookups.release()
+        if not looking.cancelled():
+            looking.exception()  # nobody may be left to hear it
+
     def refused(self, blocked: Blocked) -> None:
         """Told to the session, if there is one yet."""
         if self._admission is not None:
@@ -119,7 +147,18 @@ class EgressSlot:
             self._connections.add(task)
             task.add_done_callback(lambda done: self._ended(done, stream))
 
-        self._server = await asyncio.start_unix_server(accept, sock=listening, limit=BUFFER)
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> asyncio.StreamReaderProtocol:
+            reader = asyncio.StreamReader(limit=BUFFER, loop=loop)
+            return asyncio.StreamReaderProtocol(reader, accept, loop=loop)
+
+        listening.settimeout(0)
+        self._listening = listening
+        pace = ConnectionPace(per_second=TAKEN_PER_SECOND, burst=TAKEN_AT_ONCE)
+        self._taking = asyncio.create_task(
+            take_connections(listening, protocol, pace=pace), name=f"gateway-egress-{self.slot_id}"
+        )
 
     def _turn_away(self, writer: asyncio.StreamWriter) -> None:
         blocked = too_many("Too many connections are open at once.")
@@ -142,10 +181,16 @@ class EgressSlot:
     async def close(self) -> None:
         """Cut what is open, and tell what is not told yet. Idempotent."""
         self._is_closed = True
-        if self._server is not None:
-            self._server.close()
-        for task in list(self._connections):
+        taking, self._taking = self._taking, None
+        if taking is not None:
+            taking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await taking
+        if self._listening is not None:
+            self._listening.close()
+        tasks = [*self._connections, *self._looking]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._admission is not None:
             self._admission.reports.close()

@@ -31,6 +31,8 @@ from orchestrator.sandboxes.sizing import backoff
 from orchestrator.sandboxes.slot_sockets import SlotSockets
 
 FIRST_DIAL_REST = 0.1
+LINK_AND_MODEL = 2
+"""Sockets that every sandbox has; with egress there is one more."""
 STANDING = ("making", "running", "frozen")
 
 _log = structlog.get_logger(__name__)
@@ -186,12 +188,11 @@ class BrokerClient:
         self._deaths[slot] = asyncio.Event()
         make = partial(wire.Create, profile=profile, slot=slot)
         reply = await self._limited(self._connected(), make)
-        try:
-            created = _as(reply, wire.Created)
-            link, model, *egress = reply.sockets
-        except (ValueError, BrokerRefused) as error:
+        created = _as(reply, wire.Created)
+        if len(reply.sockets) != LINK_AND_MODEL + created.egress:  # a full table loses the last
             reply.close()
-            raise _nonsense() from error
+            raise _nonsense()
+        link, model, *egress = reply.sockets
         sockets = SlotSockets(link=link, model=model, egress=egress[0] if egress else None)
         return BrokeredStart(image=created.image, version=created.version, sockets=sockets)
 

@@ -52,7 +52,7 @@ class BrokerConnection:
                 packet = await self._receive()
         except TimeoutError as error:
             raise BrokerTooSlow("The broker does not answer.") from error
-        match None if packet is None else _message.decode(packet.body):
+        match None if packet is None else _understood(packet):
             case wire.Welcome() as welcome:
                 return welcome
             case wire.Farewell(tag=tag, sentence=sentence):
@@ -83,7 +83,9 @@ class BrokerConnection:
 
     def _take(self, packet: Packet) -> bool:
         """Whether there is more to come."""
-        match _message.decode(packet.body):
+        match _understood(packet):
+            case None:
+                return False
             case wire.Died(slot=slot):
                 self._on_death(slot)
             case wire.Farewell(tag=tag, sentence=sentence):
@@ -128,3 +130,13 @@ class BrokerConnection:
     def end(self) -> None:
         """Idempotent; `listen` then returns."""
         self._packets.end()
+
+
+def _understood(packet: Packet) -> wire.FromBroker | None:
+    """None, and its sockets closed, for what a broker of another version may say."""
+    try:
+        return _message.decode(packet.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _log.error("broker.not_understood", reason=str(error))
+        packet.close()
+        return None

@@ -146,6 +146,30 @@ async def test_a_host_that_is_not_reached_in_time_is_given_up(world: World) -> N
     assert [event.tag for event in world.watcher.refused] == ["unreachable", "unresolved"]
 
 
+async def test_slow_names_of_one_slot_hold_nobody_else_up(world: World) -> None:
+    """A lookup that was given up counts until the system is done with it: a loop of slow names
+    takes no more of the resolver's threads than the slot may have."""
+    await world.host("ok.test")
+    await world.open_proxy(connect_timeout=0.1, lookups=2)
+    done = asyncio.Event()
+    asked = 0
+    real = world.network.resolve
+
+    async def slow(host: str) -> object:
+        nonlocal asked
+        asked += 1
+        await done.wait()
+        return await real(host)
+
+    world.network.resolve = slow  # type: ignore[method-assign,assignment]
+    for _ in range(5):
+        assert (await world.connect("ok.test:443"))[0].startswith(b"HTTP/1.1 502 blocked")
+    assert asked == 2
+    done.set()
+    await asyncio.sleep(0)
+    assert (await world.connect("ok.test:443"))[0].startswith(b"HTTP/1.1 200 ")
+
+
 async def test_an_idle_tunnel_is_cut(world: World) -> None:
     """Sooner, when one side has said that it is done."""
     await world.raw_host("ok.test", _nothing)
@@ -215,6 +239,32 @@ async def test_a_loop_of_connections_is_slowed_down(world: World) -> None:
     await world.open_proxy(burst=2, connections_per_minute=60)
     answers = await asyncio.gather(*(world.get("http://evil.test/") for _ in range(4)))
     assert [answer[9:12] for answer in sorted(answers)] == [b"403", b"403", b"429", b"429"]
+
+
+async def test_dialling_in_a_loop_costs_the_dialler(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections that are turned away at once are paced, too: the rest waits in the kernel."""
+    monkeypatch.setattr("orchestrator.gateway.egress.slot.TAKEN_PER_SECOND", 5.0)
+    monkeypatch.setattr("orchestrator.gateway.egress.slot.TAKEN_AT_ONCE", 3)
+    await world.open_proxy(max_connections=1)
+    answered = 0
+
+    async def dial() -> None:
+        nonlocal answered
+        while True:
+            stream = await world.dial()
+            await everything(stream)
+            answered += 1
+
+    held = await world.dial()
+    loops = [asyncio.create_task(dial()) for _ in range(10)]
+    await asyncio.sleep(1)
+    for each in loops:
+        each.cancel()
+    await asyncio.gather(*loops, return_exceptions=True)
+    assert 3 <= answered <= 9
+    held.abort()
 
 
 async def test_closing_the_slot_cuts_everything(world: World) -> None:

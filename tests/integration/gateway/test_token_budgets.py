@@ -48,16 +48,17 @@ async def test_what_failed_costs_nothing_and_who_hangs_up_pays(
     tmp_path: Path, watcher: RecordingWatcher, model: ScriptedModel
 ) -> None:
     """An error of the model leaves the budget as it was; a request that is given up before its
-    answer counts as its prompt."""
+    answer, which would have come whole, counts as its prompt and all that the answer might be."""
     door = Door(tmp_path / "gw.sock")
     async with open_gateway(door.path, watcher, model.url, token_budget=10**6) as gateway:
         budget = gateway._slots[SLOT].admission.budget
         await door.post(prompt("!fail 500"))
         assert budget.used == 0
         async with door.client() as client:
-            body = prompt("!slow 60\n" + "x" * 4000, stream=False)
+            system = "x" * 4000
+            body = prompt("!slow 60\n!say 3 words", system=system, stream=False, max_tokens=1000)
             request = asyncio.create_task(client.post("/v1/messages", json=body))
             await until(lambda: len(model.requests) == 2)
             request.cancel()
             await asyncio.gather(request, return_exceptions=True)
-        await until(lambda: budget.used >= 1000)
+        await until(lambda: 2000 <= budget.used < 2200)

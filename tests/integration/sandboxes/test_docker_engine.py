@@ -88,6 +88,20 @@ async def test_what_is_not_as_asked_is_destroyed(engine, body, world):
     assert await world.containers() == []
 
 
+async def test_who_gives_up_while_it_is_made_leaves_nothing(engine, body, world):
+    """The daemon goes on when its caller hangs up: what it makes then is removed all the same."""
+    for patience in (0.002, 0.01, 0.03):
+        name = f"casemate-{secrets.token_hex(8)}"
+        creating = asyncio.create_task(engine.create(body, name=name))
+        await asyncio.wait((creating,), timeout=patience)
+        creating.cancel()
+        await asyncio.gather(creating, return_exceptions=True)
+        if not creating.cancelled() and creating.exception() is None:
+            await engine.remove(name)
+    await asyncio.sleep(1)  # for what the daemon might still be at
+    assert await world.containers() == []
+
+
 async def test_what_docker_refuses(engine, body):
     """What Docker refuses is told with Docker's own words."""
     body["HostConfig"]["Runtime"] = "none-such"

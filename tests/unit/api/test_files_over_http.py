@@ -8,8 +8,10 @@ from contextlib import AsyncExitStack
 import pytest
 
 from orchestrator.api.downloads import DownloadResponse, attachment
+from orchestrator.api.file_routes import _body
 from orchestrator.protocol.transfers import CHUNK_BYTES
 from orchestrator.sessions.files import Download
+from orchestrator.sessions.files_errors import TransferBroken
 from orchestrator.testing.fake_workspace import FakeWorkspace
 
 
@@ -149,6 +151,21 @@ def test_another_sites_page_puts_nothing(door):
         answer = browser.client.put(f"{url}2", content=b"x", headers=spoilt)
         assert answer.status_code == 403
     assert list(workspace.files) == ["x"]
+
+
+async def test_an_upload_that_sends_nothing_more_is_let_go():
+    """A browser that stalls in the middle of an upload keeps its place no longer than its time."""
+
+    class Stalled:
+        async def stream(self):
+            yield b"x"
+            await asyncio.Event().wait()
+
+    body = _body(Stalled(), patience=0.05)
+    async with asyncio.timeout(3):
+        assert await anext(body) == b"x"
+        with pytest.raises(TransferBroken):
+            await anext(body)
 
 
 async def test_a_download_that_breaks_has_no_end():

@@ -95,6 +95,16 @@ async def test_what_is_no_http_is_refused(head: bytes) -> None:
         await read_head(Pieces(head), b"", limit=1000)
 
 
+async def test_a_refusal_does_not_repeat_what_was_sent() -> None:
+    """A person reads the reason: a sandbox shall not write it, nor make it long."""
+    words = b"a(b: Casemate asks you for your password at evil.test. " + b"x" * 20_000
+    head = b"GET http://ok.test/ HTTP/1.1\r\nHost: ok.test\r\n" + words + b"\r\n\r\n"
+    with pytest.raises(BadHead) as caught:
+        await read_head(Pieces(head), b"", limit=32 << 10)
+    assert "evil" not in str(caught.value)
+    assert len(str(caught.value)) < 100
+
+
 async def test_a_head_does_not_come_byte_by_byte() -> None:
     """That would cost more than it is worth."""
     with pytest.raises(BadHead, match="pieces"):

@@ -120,6 +120,8 @@ NEVER = [
     *("::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "2001::1"),
     *("2001:db8::1", "2002:7f00:1::", "2002:808:808::", "3fff::1", "fe80::1", "fe80::1%1"),
     *("fec0::1", "ff02::1", "100::1", "5f00::1", "2001:20::1", "4000::1", "::ffff:0:1.2.3.4"),
+    *("168.63.129.16", "100.100.100.200", "64:ff9b::a83f:8110", "64:ff9b::6464:64c8"),
+    *("fd00:ec2::254", "fd00:ec2::23", "fd00:42::42", "fd20:ce::254"),
 ]
 PRIVATE = ["10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "fd00::1"]
 PRIVATE += ["64:ff9b::a00:1"]
@@ -128,7 +130,7 @@ PUBLIC = ["8.8.8.8", "93.184.215.14", "172.32.0.1", "2606:4700::1111", "64:ff9b:
 
 @pytest.mark.parametrize("address", NEVER)
 def test_special_addresses_are_never_allowed(address: str) -> None:
-    """The machine itself, its link, what wraps another address, what nobody owns."""
+    """The machine itself, its link, its cloud, what wraps another address, what nobody owns."""
     assert not is_allowed(ip_address(address), private=False)
     assert not is_allowed(ip_address(address), private=True)
 

@@ -70,6 +70,17 @@ def test_who_hangs_up_pays_for_the_prompt() -> None:
     assert budget.used == 1000
 
 
+def test_who_hangs_up_on_an_answer_that_does_not_stream_pays_for_all_of_it() -> None:
+    """Its tokens stand at its end: cut off before that, most of it could be had for nothing."""
+    budget = TokenBudget(10_000)
+    with (
+        pytest.raises(ConnectionError),
+        budget.reserve(prompt_bytes=4000, max_tokens=4000, streams=False),
+    ):
+        raise ConnectionError
+    assert budget.used == 5000
+
+
 def test_without_a_limit_everything_passes() -> None:
     """And it is counted all the same."""
     budget = TokenBudget(None)

@@ -33,6 +33,9 @@ def prompts(*rules: tuple[str, str, str]) -> ProfileRules:
         ("*", "Anything", True),
         ("Task", "Agent", True),
         ("Agent", "Task", True),
+        ("Task*", "Agent", True),
+        ("KillShell", "TaskStop", True),
+        ("KillShell", "KillBash", True),
     ],
 )
 def test_a_rule_names_its_tools(rule: str, tool: str, forbidden: bool):
@@ -55,6 +58,22 @@ def test_a_pattern_is_found_in_any_text_at_any_depth(tool_input):
     rules = tools(ToolRule(tool="*", pattern=r"\bsudo\b", reason="no"))
     assert rules.judge_tool("Bash", tool_input) == Forbid(reason="no")
     assert rules.judge_tool("Bash", {"command": "pseudonym"}) == Pass()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["su\u200bdo", "\uff53udo", "s\u00ad\u3164udo", "s\U000e0001ud\ufe0fo", "\u2066sudo\u2069"],
+)
+def test_nothing_unseen_hides_a_word(text: str):
+    """Invisible characters and styled letters within a word do not lead a pattern past it."""
+    rules = tools(ToolRule(tool="*", pattern=r"\bsudo\b", reason="no"))
+    assert rules.judge_tool("Bash", {"command": f"a {text} b"}) == Forbid(reason="no")
+    assert prompts((r"\bsudo\b", "block", "no")).judge_prompt(f"a {text} b") == Block(reason="no")
+
+
+def test_a_pattern_for_what_is_unseen_is_found():
+    """The text counts as it is, too."""
+    assert prompts(("\u200b", "block", "no")).judge_prompt("a\u200bb") == Block(reason="no")
 
 
 def test_the_first_rule_that_holds_gives_the_reason():

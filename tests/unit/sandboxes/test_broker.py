@@ -421,6 +421,30 @@ async def test_a_broker_that_hangs(settings):
     kept[0].close()
 
 
+@pytest.mark.parametrize("said", [b"?", b'{"type":"welcome","epoch":"a","more":1}'], ids=repr)
+async def test_a_broker_of_another_kind(house, until, said):
+    """Who comes back after the broker was replaced by what speaks otherwise says so, and tries
+    again until there is one that it understands."""
+    dial = LocalBroker(house)
+    others = []
+
+    async def dial_another():
+        if len(others) == 1:
+            ours, theirs = packet_pair()
+            others.append(theirs)
+            theirs.send(said)
+            return ours
+        others.append(None)
+        return await dial()
+
+    async with BrokerClient(dial_another, BrokerSettings(backoff_first=0.01)) as client:
+        client._connection.end()
+        await until(lambda: len(others) == 3 and client.problem is None)
+        assert (await client.describe()).runtime == "runc"
+    others[1].close()
+    await dial.end()
+
+
 async def test_a_broker_that_stops_answering(house, until):
     """When a broker that was there hangs, the connection is given up and made anew."""
     dial = LocalBroker(house)

@@ -122,6 +122,7 @@ async def test_without_a_sandbox_there_are_no_files(desks):
     "path",
     [
         *("", "/x", "../x", "a/../x", "a//x", ".", "a/.", "x\0", "x\n", "a\\b", "x\u202e"),
+        *("\u3164", "x\u2800.exe"),
         *("x" * 256, "/".join("x" * 65), "é" * 600, "\ud800"),
     ],
 )
@@ -244,6 +245,25 @@ async def test_an_archive_holds_what_can_be_in_it(desk):
     assert "x\\u001b: its name" in report
     desk.workspace.omitted = []
     assert (await desk.archive("a")).namelist() == ["b.txt", "big"]
+
+
+async def test_the_report_takes_no_files_name(desk):
+    """However many files are called as it would be, and also where case makes no difference."""
+    taken = ["__skipped.txt", "_Skipped.TXT", "____skipped.txt/x"]
+    desk.workspace.files = dict.fromkeys(taken, b"mine")
+    desk.workspace.links = {"link": "/"}
+    names = (await desk.archive()).namelist()
+    assert len(names) == len(set(names))
+    assert names[-1] == "___skipped.txt"
+
+
+async def test_nothing_in_an_archive_names_a_drive(desk):
+    """Unpacked on Windows, `C:/x` would not be below where it is unpacked."""
+    desk.workspace.files = {"C:/Windows/x": b"1", "d:y": b"2", "12:30": b"3", "a/C:z": b"4"}
+    archive = await desk.archive()
+    assert set(archive.namelist()) == {"12:30", "a/", "a/C:z", "_skipped.txt"}
+    assert "C:/Windows/x: its name begins like a drive's" in archive.read("_skipped.txt").decode()
+    assert "_skipped.txt" in (await desk.archive("a")).namelist()
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, CHUNK_BYTES, 2 * CHUNK_BYTES + 1])

@@ -86,3 +86,12 @@ def test_intricate_values():
     assert isinstance(read, ToolFinished)
     assert read.content[1].text == "seen"
     assert not too_intricate(read)
+
+
+def test_a_result_of_many_intricate_parts():
+    """Parts that are too much only together come as text: a tool always has its end."""
+    parts = [ContentPart(kind="other", other=[[]] * 2_400) for _ in range(20)]
+    event = ToolFinished(tool_use_id="t", content=parts)
+    read = sandbox_event_codec.decode(fit(event))
+    assert isinstance(read, ToolFinished)
+    assert not too_intricate(read)

@@ -1,4 +1,5 @@
 import asyncio
+import json
 from typing import Any
 
 import claude_agent_sdk as sdk
@@ -7,6 +8,9 @@ from claude_agent_sdk.types import PermissionRuleValue
 from shim.permissions import (
     MAX_INPUT_BYTES,
     MAX_WAITING,
+    MAX_WAITING_BYTES,
+    TOO_LARGE,
+    TOO_MANY,
     AnswerUnexpected,
     InputChanged,
     Permissions,
@@ -235,6 +239,42 @@ async def test_the_first_answer_counts():
     with pytest.raises(AnswerUnexpected):
         desk.permissions.answer_permission(answer)
     assert isinstance(await task, sdk.PermissionResultAllow)
+
+
+@pytest.mark.parametrize(
+    ("tool", "tool_input"),
+    [
+        ("Write", {"list": [[]] * 10_001}),
+        ("Write", json.loads('{"a":' * 70 + "{}" + "}" * 70)),
+        ("T" * 400, {}),
+        ("AskUserQuestion", {"questions": [{"question": "?", "options": ["a"] * 101}] * 100}),
+    ],
+)
+async def test_what_would_be_cut_on_its_way_is_denied(tool: str, tool_input: dict[str, Any]):
+    """The control plane gives up a sandbox whose request names another input than it shows."""
+    permissions = Permissions(lambda _: None)
+    context = sdk.ToolPermissionContext()
+    async with asyncio.timeout(5):
+        answer = await permissions.can_use_tool(tool, tool_input, context)
+    assert answer == sdk.PermissionResultDeny(message=TOO_LARGE)
+
+
+async def test_what_waits_is_bounded_in_bytes():
+    """Beyond what the control plane takes of one sandbox, a request is denied at once; its place
+    is free again once the others are done."""
+    desk = Desk()
+    large = {"content": "x" * (MAX_INPUT_BYTES - 100)}
+    most = MAX_WAITING_BYTES // MAX_INPUT_BYTES
+    waiting = [await desk.ask("Write", large) for _ in range(most - 1)]
+    context = sdk.ToolPermissionContext()
+    over = [
+        asyncio.create_task(desk.permissions.can_use_tool("Write", large, context))
+        for _ in range(2)
+    ]
+    assert await over[1] == sdk.PermissionResultDeny(message=TOO_MANY)
+    desk.permissions.withdraw_all()
+    await asyncio.gather(*waiting, over[0])
+    await desk.ask_and_answer(choice="allow")
 
 
 async def test_a_person_is_never_flooded():

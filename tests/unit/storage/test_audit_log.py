@@ -227,8 +227,66 @@ async def test_a_missing_anchor_is_itself_recorded(open_log, tmp_path):
         log.record(fact(1))
     async with open_log() as log:
         page = await log.page(before=None, limit=9, matching=ANY)
-        actions = [entry.action for entry in page.entries]
-        assert actions == ["audit.anchor_missing", "user.changed", "user.changed"]
+        told = [entry.action for entry in page.entries]
+        assert told == ["audit.anchor_missing", "user.changed", "user.changed"]
+        assert (await log.verify()).is_whole
+
+
+async def actions(log):
+    page = await log.page(before=None, limit=1000, matching=ANY)
+    return [entry.action for entry in page.entries][::-1]
+
+
+async def until(log, *expected):
+    async with asyncio.timeout(5):
+        while await actions(log) != list(expected):
+            await asyncio.sleep(0.01)
+
+
+async def test_who_cuts_the_end_off_while_it_runs_is_found_out(open_log, database, tmp_path):
+    """The anchor goes with it, and the log goes on behind what is left: it says what was there."""
+    async with open_log(anchor_seconds=0.05) as log:
+        for n in range(5):
+            log.record(fact(n))
+        async with asyncio.timeout(5):
+            while not (tmp_path / "audit.head").exists():
+                await asyncio.sleep(0.01)
+        await until(log, *["user.changed"] * 5)
+        await without_triggers(database, "DELETE FROM audit WHERE seq > 2")
+        (tmp_path / "audit.head").unlink()
+        log.record(fact(5))
+        await until(
+            log,
+            *["user.changed"] * 2,
+            *("audit.cut", "user.changed", "audit.anchor_missing"),
+        )
+        assert "records 3 to 5 are gone" in await details(log)
+
+
+async def test_an_anchor_that_cannot_be_written_is_missed_once(open_log, tmp_path, monkeypatch):
+    """However often it is tried again: nothing is ever removed from the log."""
+    monkeypatch.setattr("orchestrator.accounts.audit_log._RETRY", 0.01)
+    monkeypatch.setattr("orchestrator.accounts.audit_log._LOOK_AGAIN", 0.001)
+    async with open_log() as log:
+        log.record(fact(0))
+    (tmp_path / "audit.head").unlink()
+    tries = 0
+
+    def refuse(*_):
+        nonlocal tries
+        tries += 1
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileAnchor, "_write", refuse)
+        async with open_log(anchor_seconds=0.01) as log:
+            log.record(fact(1))
+            async with asyncio.timeout(5):
+                while tries < 10:
+                    await asyncio.sleep(0.01)
+            patched.undo()
+    async with open_log() as log:
+        assert (await actions(log)).count("audit.anchor_missing") == 1
         assert (await log.verify()).is_whole
 
 

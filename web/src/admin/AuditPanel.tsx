@@ -82,7 +82,7 @@ const FilterField = ({ label, value, onChange }: FieldProps) => (
     aria-label={label}
     placeholder={label}
     value={value}
-    maxLength={200}
+    maxLength={100}
     autoComplete="off"
     spellCheck={false}
     onChange={(event) => onChange(event.target.value)}

@@ -3,6 +3,8 @@ import { useMemo, useState, type KeyboardEvent } from 'react'
 import { useTranslation } from 'react-i18next'
 import type { PermissionDecision, PermissionRequested, Problem } from '@/protocol/chat.generated'
 import { Button } from '@/ui/Button'
+import { linesAfterPress, piecesOf } from '@/ui/folding'
+import { MoreLines } from '@/ui/MoreLines'
 import { findings } from '@/ui/revealed'
 import { Revealed } from '@/ui/Revealed'
 import { StateShape } from '@/ui/StateShape'
@@ -19,6 +21,9 @@ export interface PermissionCardProps {
   turnedAway: Problem | null
   onDecide: (decision: PermissionDecision) => void
 }
+
+/** Characters: more than a sentence would push what is approved out of sight. */
+const LONGEST_SAID = 240
 
 type Panel = 'none' | 'edit' | 'deny'
 /** What a person decides; the card adds what it is about. */
@@ -86,7 +91,8 @@ export function PermissionCard({ asked, deciding, turnedAway, onDecide }: Permis
 
 function Title({ asked }: { asked: PermissionRequested }) {
   const { t } = useTranslation()
-  const title = asked.title ?? t('permissions.allowTool', { tool: nameOf(asked) })
+  const said = asked.title && asked.title.length <= LONGEST_SAID ? asked.title : null
+  const title = said ?? t('permissions.allowTool', { tool: nameOf(asked) })
   return (
     <h2 className="dock-title" tabIndex={-1}>
       <StateShape shape="waiting" label={t('permissions.waits')} />
@@ -167,9 +173,7 @@ function Reasons({ asked, turnedAway }: ReasonsProps) {
         </p>
       ) : null}
       {reasonsOf(asked, t).map((line) => (
-        <p key={line} className="dock-reason">
-          <Revealed text={line} as="prose" />
-        </p>
+        <Reason key={line} text={line} />
       ))}
       {warnings.map((warning) => (
         <p key={warning} className="dock-warning">
@@ -177,6 +181,23 @@ function Reasons({ asked, turnedAway }: ReasonsProps) {
         </p>
       ))}
     </>
+  )
+}
+
+/** Claude's own words are folded, however long: they stand above what is approved. */
+function Reason({ text }: { text: string }) {
+  const pieces = useMemo(() => piecesOf(text, LONGEST_SAID), [text])
+  const [shown, setShown] = useState(1)
+  return (
+    <div className="dock-reason">
+      <p>
+        <Revealed text={pieces.slice(0, shown).join('')} as="prose" />
+      </p>
+      <MoreLines
+        count={pieces.length - shown}
+        onShow={() => setShown(linesAfterPress(pieces.length, shown))}
+      />
+    </div>
   )
 }
 

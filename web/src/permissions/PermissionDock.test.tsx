@@ -74,6 +74,16 @@ describe('the permission dock', () => {
     expect(screen.getByRole('group', { name: /exactly/i })).toHaveTextContent('echo 40')
   })
 
+  it('lets no long words of Claude push what is approved out of sight', async () => {
+    const description = `Runs the tests. ${'All is well. '.repeat(2_000)}the end`
+    show({ permissions: [{ ...asked('p1', 'rm -rf ~'), title: description, description }] })
+    expect(screen.getByRole('heading').textContent?.length).toBeLessThan(100)
+    const said = screen.getByText(/^Runs the tests/)
+    expect(said.textContent?.length).toBeLessThan(300)
+    await press(/more lines/i)
+    expect(said).toHaveTextContent('the end')
+  })
+
   it('shows characters that would hide, names them, and says so in plain words', () => {
     show({ permissions: [asked('p1', 'echo \u202egnp.exe\u200b')] })
     const exactly = screen.getByRole('group', { name: /exactly/i })
@@ -265,6 +275,12 @@ describe('the permission dock', () => {
 })
 
 describe('a question', () => {
+  it("is nobody else's, whatever it is called", () => {
+    const named: QuestionAsked = { type: 'question_asked', question_id: 'toString', questions: [] }
+    show({ permissions: [], questions: [named] })
+    expect(screen.queryByText('Sending…')).toBeNull()
+  })
+
   const question: QuestionAsked = {
     type: 'question_asked',
     question_id: 'q1',

@@ -76,7 +76,7 @@ export function PermissionDock(props: DockProps) {
           <QuestionCard
             key={current.question_id}
             asked={current}
-            sending={current.question_id in props.deciding}
+            sending={own(props.deciding, current.question_id) !== undefined}
             onAnswer={(answers) => props.onAnswer(current.question_id, answers)}
           />
         )}

@@ -19,14 +19,14 @@ export const linesAfterPress = (total: number, shown: number): number =>
 
 /** The text in parts that are its lines, or pieces of very long ones. Joined they are the text. */
 export function linesOf(text: string): string[] {
-  return text.split(/(?<=\n)/).flatMap(piecesOf)
+  return text.split(/(?<=\n)/).flatMap((line) => piecesOf(line))
 }
 
-export function piecesOf(line: string): string[] {
-  if (line.length <= LONGEST_LINE) return [line]
+export function piecesOf(line: string, longest = LONGEST_LINE): string[] {
+  if (line.length <= longest) return [line]
   const pieces: string[] = []
   for (let start = 0; start < line.length;) {
-    const end = wholeCharacter(line, start + LONGEST_LINE)
+    const end = wholeCharacter(line, start + longest)
     pieces.push(line.slice(start, end))
     start = end
   }

@@ -18,7 +18,7 @@ export function inputOf(row: ToolRow): Input {
   if (row.input) return row.input
   const found: Record<string, string> = {}
   for (const [, key, value] of row.text.matchAll(/"(\w+)"\s*:\s*"((?:[^"\\]|\\.)*)/g)) {
-    if (key && !(key in found)) found[key] = unescaped(value ?? '')
+    if (key && !Object.hasOwn(found, key)) found[key] = unescaped(value ?? '')
   }
   return found
 }
