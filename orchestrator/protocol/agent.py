@@ -4,7 +4,7 @@ Unknown fields are errors at both ends: a rule that is misspelt, or that an olde
 know, would be no rule.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -46,6 +46,26 @@ class PromptRule(
     text: str
 
 
+class McpServer(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """A tool server (Model Context Protocol, stdio) that is in the image and runs in the sandbox."""
+
+    name: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{1,40}$")]
+    """Its tools are called `mcp__<name>__<tool>`."""
+    command: str
+    args: list[str] = []
+    env: dict[str, str] = {}
+    """No secrets: Bash can read it."""
+    start_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 20.0
+    """From its start to the list of its tools, while the sandbox is made: one that takes longer
+    serves no session, and keeps none waiting."""
+    call_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 120.0
+    """One call; then it is taken back, and Claude is told."""
+    max_output_chars: Annotated[int, msgspec.Meta(ge=100, le=1_000_000)] = 100_000
+    """Of one answer's texts together; the rest is cut, and Claude is told."""
+
+
 class AgentSetup(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
@@ -67,5 +87,8 @@ class AgentSetup(
     policies: list[str] = []
     """Policy plugins in the image, by the name of their `casemate.policies` entry point. One that
     is missing or fails blocks what it was to judge: no policy is skipped in silence."""
+    mcp_servers: list[McpServer] = []
+    max_output_chars: int = 30_000
+    """Of one Bash command's output: what is beyond it is cut, and Claude is told."""
     egress: bool = False
     """There is an egress proxy on the slot; the shim lends it a port on the loopback."""

@@ -2,8 +2,8 @@
 
 One message per packet of a `SOCK_SEQPACKET` unix socket. The client opens with `Hello` and is told
 `Welcome`, or why not (`Farewell`). Then it sends requests, each with a number of its own, and gets
-an answer with that number; `Died` comes unasked once it watches. The descriptors of a new sandbox's
-listening sockets travel with `Created`.
+an answer with that number; `Died` and `RanOutOfMemory` come unasked once it watches. The
+descriptors of a new sandbox's listening sockets travel with `Created`.
 
 No message holds any part of a container: a request names a profile and a slot, and the broker knows
 the rest itself. Whatever is not exactly one of these messages ends the connection.
@@ -17,7 +17,7 @@ import msgspec
 from orchestrator.protocol.ids import ProfileName, SandboxId, SlotId
 from orchestrator.protocol.wire import snake_case
 
-BROKER_PROTOCOL = 1
+BROKER_PROTOCOL = 2
 MAX_REQUEST_BYTES = 4096
 """A request names things; the longest has a few hundred bytes."""
 MAX_ANSWER_BYTES = 192 * 1024
@@ -72,6 +72,20 @@ class Create(Request, frozen=True, kw_only=True):
     slot: Identifier
 
 
+class Adopt(Request, frozen=True, kw_only=True):
+    """A sandbox that was made for this client before it was started anew. Answered by `Created`, as
+    if it had just been made."""
+
+    slot: Identifier
+
+
+class Claim(Request, frozen=True, kw_only=True):
+    """It serves somebody from now on, so that nobody takes it for a spare one ever again. Said
+    before the first command goes to it: a sandbox's own word is no proof that it is unused."""
+
+    slot: Identifier
+
+
 class Destroy(Request, frozen=True, kw_only=True):
     """`Done` once container and slot are gone; also for a slot that there is not."""
 
@@ -115,9 +129,14 @@ class ReadExit(Request, frozen=True, kw_only=True):
 
 
 class Sweep(Request, frozen=True, kw_only=True):
-    """Remove what earlier runs left; with `everything` also all that was made for this client."""
+    """Remove what nobody keeps; with `everything` also all that was made for this client."""
 
     everything: bool
+
+
+class Leave(Request, frozen=True, kw_only=True):
+    """The client ends in good order and does not come back: what was made for it is destroyed, then
+    `Done`. A broker that is there for this client alone ends, too."""
 
 
 # --- what the broker sends ----------------------------------------------------------------------
@@ -153,6 +172,7 @@ class BrokeredSandbox(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     slot: SlotId
     profile: ProfileName
     state: Literal["making", "running", "frozen", "dead", "leaving"]
+    claimed: bool
 
 
 class Sandboxes(Answer, frozen=True, kw_only=True):
@@ -185,6 +205,8 @@ class Exit(Answer, frozen=True, kw_only=True):
     over: bool
     exit_code: int | None = None
     oom_killed: bool = False
+    engine_away: bool = False
+    """It ended while the engine itself was away."""
 
 
 class Swept(Answer, frozen=True, kw_only=True):
@@ -200,6 +222,12 @@ class Refused(Answer, frozen=True, kw_only=True):
     violations: list[str] = []
 
 
+class RanOutOfMemory(BrokerMessage, frozen=True, kw_only=True):
+    """The kernel killed something in the sandbox in this slot. It may run on."""
+
+    slot: SlotId
+
+
 class Died(BrokerMessage, frozen=True, kw_only=True):
     """The sandbox in this slot is no longer running, for whatever reason."""
 
@@ -207,7 +235,9 @@ class Died(BrokerMessage, frozen=True, kw_only=True):
 
 
 PlainRequest = (
-    Destroy
+    Claim
+    | Leave
+    | Destroy
     | Freeze
     | Thaw
     | ListSandboxes
@@ -219,7 +249,7 @@ PlainRequest = (
     | Sweep
 )
 """Answered by a message alone, without descriptors."""
-AnyRequest = Create | PlainRequest
+AnyRequest = Create | Adopt | PlainRequest
 AnyAnswer = Done | Created | Sandboxes | Description | Build | Output | Exit | Swept | Refused
 ToBroker = Hello | AnyRequest
-FromBroker = Welcome | Farewell | Died | AnyAnswer
+FromBroker = Welcome | Farewell | Died | RanOutOfMemory | AnyAnswer

@@ -29,10 +29,12 @@ MAX_COMMAND_BYTES = MAX_PROMPT_BYTES + (64 << 10)
 """A browser's frame that is longer is refused with `too_large`; the connection lives."""
 
 SessionState = Literal[
-    "waiting",  # for a sandbox; `place` says where in the queue
+    "waiting",  # for its first sandbox; `place` says where in the queue
+    "waking",  # for another sandbox, and for all that it had to be in it again
     "idle",  # ready for a prompt
     "running",  # a turn is under way
     "asking",  # Claude waits for a person
+    "hibernated",  # without a sandbox; a prompt or a visit wakes it
     "ending",
     "ended",
     "failed",  # ended, but not by anyone's wish; `ending` says why
@@ -48,6 +50,23 @@ class QueuedPrompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     client_id: ClientId
     text: str
     by: str
+
+
+class UnfinishedPrompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    client_id: ClientId
+    text: str
+    by: str
+    sentence: str
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that concerns every session alike, for as long as it is in the view."""
+
+    tag: str
+    """`upstream_down`, `restarting`, ..."""
+    sentence: str
+    until: str | None = None
+    """When that is expected to change. RFC 3339, UTC."""
 
 
 class SessionView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,8 +93,21 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     context_used: int = 0
     context_window: int = 0
     sandbox_id: SandboxId | None = None
+    frozen: bool = False
+    """The sandbox's processes rest; whatever is asked of them wakes them."""
+    restoring_bytes: int = 0
+    """Of files that are being put back, while `waking`."""
     memory_bytes: int = 0
     memory_limit: int = 0
+    home_bytes: int = 0
+    home_limit: int = 0
+    workspace_bytes: int = 0
+    workspace_limit: int = 0
+    unfinished: UnfinishedPrompt | None = None
+    checkpoint_id: str = ""
+    """The latest one."""
+    checkpoint_at: str = ""
+    notices: list[Notice] = []
     ending: Ending | None = None
 
 
@@ -126,6 +158,37 @@ class Rename(Wire, frozen=True, kw_only=True):
     title: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
+class RunAgain(Wire, frozen=True, kw_only=True):
+    """Run the unfinished prompt again, as a prompt with this id of its own."""
+
+    client_id: Annotated[ClientId, msgspec.Meta(min_length=1, max_length=64)]
+    unfinished: ClientId
+
+
+class LetGo(Wire, frozen=True, kw_only=True):
+    """Offer the unfinished prompt no longer."""
+
+    unfinished: ClientId
+
+
+class TakeCheckpoint(Wire, frozen=True, kw_only=True):
+    """Keep the files as they are now. Between turns."""
+
+
+class GoBack(Wire, frozen=True, kw_only=True):
+    """Make files and conversation what they were at a checkpoint. Between turns."""
+
+    checkpoint_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class Hibernate(Wire, frozen=True, kw_only=True):
+    """Give the sandbox up and keep the session. Between turns."""
+
+
+class Wake(Wire, frozen=True, kw_only=True):
+    """Get a sandbox for a session that has none."""
+
+
 class End(Wire, frozen=True, kw_only=True):
     """End the session: its container is destroyed, its log stays readable."""
 
@@ -144,6 +207,12 @@ BrowserCommand = (
     | ChooseModel
     | ChoosePermissionMode
     | Rename
+    | RunAgain
+    | LetGo
+    | TakeCheckpoint
+    | GoBack
+    | Hibernate
+    | Wake
     | End
     | Ping
     | Unrecognised

@@ -25,6 +25,8 @@ class PermissionDecision(msgspec.Struct, frozen=True, kw_only=True, omit_default
 
 
 class StartTurn(Wire, frozen=True, kw_only=True):
+    """A turn that was begun already is not begun again: it may be sent twice."""
+
     turn_id: TurnId
     text: str
 
@@ -55,6 +57,36 @@ class SetPermissionMode(Wire, frozen=True, kw_only=True):
     mode: PermissionMode
 
 
+class PendingTool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The one tool call for which a person's answer was awaited when the sandbox was given up. It
+    is asked again under the id that it had, with exactly the same input, and its turn goes on."""
+
+    turn_id: TurnId
+    tool_use_id: str
+    permission_id: PermissionId | None = None
+    question_id: QuestionId | None = None
+    """One of the two."""
+    input_hash: str = ""
+    """Of a permission's input, as it was shown."""
+
+
+class ResumeAgent(Wire, frozen=True, kw_only=True):
+    """Connect the agent anew, with this earlier conversation from the store and these choices.
+    Answered by `AgentResumed`, or by `CommandFailed`; sent before the first turn."""
+
+    agent_session_id: str
+    model: str = ""
+    permission_mode: PermissionMode | None = None
+    pending: PendingTool | None = None
+
+
+class SyncTranscript(Wire, frozen=True, kw_only=True):
+    """Say everything of the transcript that was not said yet, repairing what was missed. Answered
+    by `TranscriptSynced`."""
+
+    sync_id: str
+
+
 class OpenTransfer(Wire, frozen=True, kw_only=True):
     """Dial a connection for a transfer (see `transfers`). Late, it is refused there."""
 
@@ -69,6 +101,8 @@ SandboxCommand = (
     | AnswerQuestion
     | SetModel
     | SetPermissionMode
+    | ResumeAgent
+    | SyncTranscript
     | OpenTransfer
     | Unrecognised
 )

@@ -13,12 +13,20 @@ from orchestrator.protocol.sandbox_events import (
     MemoryMeasured,
     SandboxEvent,
     StatusReported,
+    StorageMeasured,
 )
 from orchestrator.protocol.wire import Codec
 
 Event = SandboxEvent | ControlEvent
 
-TRANSIENT = (BlockDelta, StatusReported, ContextMeasured, MemoryMeasured, CliStderr)
+TRANSIENT = (
+    BlockDelta,
+    StatusReported,
+    ContextMeasured,
+    MemoryMeasured,
+    StorageMeasured,
+    CliStderr,
+)
 """Streamed, never logged."""
 
 event_codec: Codec[Event] = Codec(Event)

@@ -37,6 +37,9 @@ class Hello(Wire, frozen=True, kw_only=True):
     sdk_version: Name = ""
     failure: str | None = None
     """Why the agent could not be connected; the sandbox is then of no use."""
+    received: Count = 0
+    """The highest command number that the shim has seen: a control plane that was started anew goes
+    on from there."""
     startup_ms: Annotated[dict[Name, Count], msgspec.Meta(max_length=20)] = {}
     """How long `import` and `connect` took."""
 
@@ -45,6 +48,9 @@ class Welcome(Wire, frozen=True, kw_only=True):
     """The control plane's first frame: the highest event number that it holds safely."""
 
     acknowledged: Count = 0
+    anew: bool = False
+    """This control plane does not know what its predecessor had done: the shim says again which
+    permissions and questions are open, before anything else that is new."""
 
 
 class Batch(Wire, frozen=True, kw_only=True):

@@ -10,9 +10,10 @@ from orchestrator.protocol.link import Numbered
 class Outbox:
     """Grows by `add`, shrinks by `acknowledge`; whoever holds it bounds it by `len` and `size`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, last: int = 0) -> None:
+        """Numbers go on from `last`."""
         self._items: deque[Numbered] = deque()
-        self._last = 0
+        self._last = last
         self._size = 0
 
     def __len__(self) -> int:

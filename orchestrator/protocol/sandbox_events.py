@@ -20,6 +20,7 @@ from orchestrator.protocol.event_parts import (
     Usage,
 )
 from orchestrator.protocol.ids import PermissionId, QuestionId, TurnId
+from orchestrator.protocol.transcripts import TranscriptWord
 from orchestrator.protocol.wire import Codec, Unrecognised, Wire
 
 
@@ -64,6 +65,8 @@ class TextWritten(Wire, frozen=True, kw_only=True):
     text: str
     parent: ToolUseId | None = None
     model: Name = ""
+    cut: bool = False
+    """The sandbox was lost before this was finished; said by the control plane."""
 
 
 class ThoughtWritten(Wire, frozen=True, kw_only=True):
@@ -73,6 +76,8 @@ class ThoughtWritten(Wire, frozen=True, kw_only=True):
     index: Count
     text: str
     parent: ToolUseId | None = None
+    cut: bool = False
+    """As in `TextWritten`."""
 
 
 class ToolStarted(Wire, frozen=True, kw_only=True):
@@ -297,6 +302,35 @@ class MemoryMeasured(Wire, frozen=True, kw_only=True):
     oom_kills: Count = 0
 
 
+class StorageMeasured(Wire, frozen=True, kw_only=True):
+    """Transient. What the sandbox's file systems hold, in bytes: both are in memory, and bounded.
+    `home` has the CLI's own files (`~/.claude`)."""
+
+    home_used: Count
+    home_size: Count
+    workspace_used: Count
+    workspace_size: Count
+
+
+class AgentResumed(Wire, frozen=True, kw_only=True):
+    """The agent was connected anew with an earlier conversation of its session."""
+
+    agent_session_id: Name
+    took_ms: Count = 0
+    pending: bool = False
+    """The tool call that was awaited is there and is asked again; else its turn is lost."""
+
+
+class McpServerFailed(Wire, frozen=True, kw_only=True):
+    """A tool server of the profile does not serve this session (any more). The session goes on
+    without its tools, and Claude is told."""
+
+    server: Name
+    why: Literal["not_started", "died", "too_slow", "broken_off", "too_much"]
+    """`broken_off`: it failed so often that it is not called for a while."""
+    text: str = ""
+
+
 class CliStderr(Wire, frozen=True, kw_only=True):
     """Transient. What the CLI wrote to its standard error: for the operator's log."""
 
@@ -369,6 +403,9 @@ SandboxEvent = (
     | PermissionModeChanged
     | ContextMeasured
     | MemoryMeasured
+    | StorageMeasured
+    | AgentResumed
+    | McpServerFailed
     | CliStderr
     | CommandFailed
     | TurnEnded
@@ -376,4 +413,8 @@ SandboxEvent = (
     | Unrecognised
 )
 
-sandbox_event_codec: Codec[SandboxEvent] = Codec(SandboxEvent)
+SandboxWord = SandboxEvent | TranscriptWord
+"""All that comes over the link: what happens in the session, and what only the control plane is
+told."""
+
+sandbox_word_codec: Codec[SandboxWord] = Codec(SandboxWord)

@@ -11,6 +11,11 @@ rest. A slow reader slows this connection alone.
   `Entry` (a file's is followed by its content) or `Omitted`, then `Done`.
 - `ReceiveFile`: `Ready`; then content from the control plane, ended by its `Done`; then `Stored`.
 
+- `SendCheckpoint`: `Unchanged`; or `Ready`, the checkpoint's bytes (a tar archive, zstandard) in
+  chunks, then `Checkpointed`.
+- `ReceiveCheckpoint`: as `ReceiveFile`; `Stored` once it is unpacked.
+- `TakeTranscript`: as `ReceiveFile`; `Stored` once the SDK has it. With `found` false no content.
+
 In place of any of them the shim may say `Refused`, and nothing after it. In place of the rest of a
 file that became shorter meanwhile it says `Changed`.
 """
@@ -74,7 +79,42 @@ class ReceiveFile(Wire, frozen=True, kw_only=True):
     overwrite: bool = False
 
 
-TransferRequest = ListFiles | SendFile | SendTree | ReceiveFile
+class SendCheckpoint(Wire, frozen=True, kw_only=True):
+    """The workspace and what of the home is the session's, without what `excludes` names (patterns
+    as in `.gitignore`). Refused with `too_much` where it is more than that before it is packed."""
+
+    excludes: list[str] = []
+    most_entries: int
+    most_bytes: int
+    unless: str = ""
+    """The fingerprint of the checkpoint before: nothing is sent where it is still the same."""
+
+
+class ReceiveCheckpoint(Wire, frozen=True, kw_only=True):
+    """What is in the workspace goes, and this takes its place. `size`: bytes of the archive."""
+
+    size: int
+    most_entries: int
+    most_bytes: int
+    """Of what is in it, unpacked."""
+
+
+class TakeTranscript(Wire, frozen=True, kw_only=True):
+    """The answer to `TranscriptAsked`: lines, each closed by a line feed."""
+
+    ask_id: str
+    found: bool
+
+
+TransferRequest = (
+    ListFiles
+    | SendFile
+    | SendTree
+    | ReceiveFile
+    | SendCheckpoint
+    | ReceiveCheckpoint
+    | TakeTranscript
+)
 
 
 # --- what is said on the connection -------------------------------------------------------------
@@ -128,6 +168,20 @@ class Stored(Wire, frozen=True, kw_only=True):
     size: Count
 
 
+class Unchanged(Wire, frozen=True, kw_only=True):
+    """There is nothing in it that the checkpoint before did not hold."""
+
+
+class Checkpointed(Wire, frozen=True, kw_only=True):
+    """All of it was sent. `fingerprint` tells whether anything changes from now on."""
+
+    fingerprint: Annotated[str, msgspec.Meta(max_length=128)]
+    entries: Count
+    size: Count
+    """Bytes, unpacked."""
+    omitted: Count = 0
+
+
 class Refused(Wire, frozen=True, kw_only=True):
     """The control plane has the sentences: what a sandbox says is not shown as Casemate's word."""
 
@@ -135,7 +189,17 @@ class Refused(Wire, frozen=True, kw_only=True):
 
 
 TransferFrame = (
-    Entry | Omitted | Measured | Ready | Changed | Done | Stored | Refused | Unrecognised
+    Entry
+    | Omitted
+    | Measured
+    | Ready
+    | Changed
+    | Done
+    | Stored
+    | Unchanged
+    | Checkpointed
+    | Refused
+    | Unrecognised
 )
 
 transfer_codec: Codec[TransferFrame] = Codec(TransferFrame)

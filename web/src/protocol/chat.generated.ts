@@ -42,6 +42,8 @@ export interface TextWritten {
   text: string;
   parent?: string | null;
   model?: string;
+  /** The sandbox was lost before this was finished; said by the control plane. */
+  cut?: boolean;
 }
 
 /** Claude thought this. */
@@ -51,6 +53,8 @@ export interface ThoughtWritten {
   index: number;
   text: string;
   parent?: string | null;
+  /** As in `TextWritten`. */
+  cut?: boolean;
 }
 
 /** Claude called a tool. `server` marks one that the model API runs by itself. */
@@ -338,6 +342,39 @@ export interface MemoryMeasured {
   oom_kills?: number;
 }
 
+/**
+ * Transient. What the sandbox's file systems hold, in bytes: both are in memory, and bounded.
+ * `home` has the CLI's own files (`~/.claude`).
+ */
+export interface StorageMeasured {
+  type: "storage_measured";
+  home_used: number;
+  home_size: number;
+  workspace_used: number;
+  workspace_size: number;
+}
+
+/** The agent was connected anew with an earlier conversation of its session. */
+export interface AgentResumed {
+  type: "agent_resumed";
+  agent_session_id: string;
+  took_ms?: number;
+  /** The tool call that was awaited is there and is asked again; else its turn is lost. */
+  pending?: boolean;
+}
+
+/**
+ * A tool server of the profile does not serve this session (any more). The session goes on
+ * without its tools, and Claude is told.
+ */
+export interface McpServerFailed {
+  type: "mcp_server_failed";
+  server: string;
+  /** `broken_off`: it failed so often that it is not called for a while. */
+  why: "not_started" | "died" | "too_slow" | "broken_off" | "too_much";
+  text?: string;
+}
+
 /** Transient. What the CLI wrote to its standard error: for the operator's log. */
 export interface CliStderr {
   type: "cli_stderr";
@@ -403,6 +440,8 @@ export interface PromptAccepted {
   /** The user's name. */
   by: string;
   queued?: boolean;
+  /** The unfinished prompt that is run again. */
+  again?: ClientId | null;
 }
 
 /** A queued prompt was taken back before it ran. */
@@ -433,6 +472,9 @@ export interface PermissionResolved {
   tool_name?: string;
   /** Of what runs now, or was refused: who decided on exactly what. */
   input_hash?: string;
+  updated_input?: Record<string, unknown> | null;
+  /** As decided: what a sandbox that did not get the decision is told again. */
+  suggestions?: number[] | null;
 }
 
 export interface QuestionAnswered {
@@ -492,17 +534,118 @@ export interface UsageMetered {
   cost_usd: number;
 }
 
-/** The session has its sandbox. */
+/**
+ * The session has its sandbox, with all that it had before: `restored_bytes` of files. A sandbox
+ * that outlived the control plane is not assigned again.
+ */
 export interface SandboxAssigned {
   type: "sandbox_assigned";
   sandbox_id: string;
   waited_ms?: number;
+  reason?: "new" | "woken" | "recovered" | "recycled" | "went_back";
+  checkpoint_id?: string;
+  restored_bytes?: number;
 }
 
-/** The sandbox is gone before the session's end; the sentence says why and what to do. */
+/**
+ * The sandbox is gone, and nobody wished it; the sentence says why. The session goes on in
+ * another one, unless the next event says otherwise.
+ */
 export interface SandboxLost {
   type: "sandbox_lost";
   tag: string;
+  sentence: string;
+}
+
+/** Sandboxes died in a row: the session rests (`hibernated`) until a person sends a prompt. */
+export interface RecoveryStopped {
+  type: "recovery_stopped";
+  deaths: number;
+  sentence: string;
+}
+
+/** The sandbox was given up in good order; the session wakes with the next prompt or visit. */
+export interface SessionHibernated {
+  type: "session_hibernated";
+  reason: "idle" | "host_memory" | "memory" | "storage" | "age" | "asked" | "shutdown" | "upgrade";
+  sentence: string;
+}
+
+/** The files were kept, with the place in the conversation: one can go back to here. */
+export interface CheckpointTaken {
+  type: "checkpoint_taken";
+  checkpoint_id: string;
+  /** Bytes, compressed. */
+  size: number;
+  entries: number;
+  /** Entries that could not be carried. */
+  omitted?: number;
+  took_ms?: number;
+}
+
+/** The files as they are now are not kept; those of the last checkpoint are. */
+export interface CheckpointFailed {
+  type: "checkpoint_failed";
+  tag: string;
+  sentence: string;
+}
+
+/**
+ * Files and conversation are as they were at a checkpoint. Claude knows nothing of what came
+ * after; this log still does.
+ */
+export interface WentBack {
+  type: "went_back";
+  checkpoint_id: string;
+  by: string;
+  /** Of the transcript: what the agent writes from now on goes there. */
+  branch?: number;
+  agent_session_id?: string;
+}
+
+/**
+ * The turn of this prompt came to no end because of something that nobody wished. It can be run
+ * again (`run_again`) or let go (`let_go`).
+ */
+export interface PromptUnfinished {
+  type: "prompt_unfinished";
+  client_id: ClientId;
+  text: string;
+  by: string;
+  /** Why. */
+  sentence: string;
+}
+
+/** Nobody wants the unfinished prompt any more. */
+export interface PromptLetGo {
+  type: "prompt_let_go";
+  client_id: ClientId;
+  by: string;
+}
+
+/** A limit will be reached soon if it goes on like this. */
+export interface LimitNear {
+  type: "limit_near";
+  /** `turn_time`, `session_age`, `sandbox_age`, `memory`, `home`, `workspace`. */
+  limit: string;
+  sentence: string;
+  /** Until then, where that is known. */
+  seconds?: number | null;
+}
+
+/** And what was done about it. */
+export interface LimitReached {
+  type: "limit_reached";
+  limit: string;
+  sentence: string;
+}
+
+/**
+ * The kernel killed a program in the sandbox because its memory was full: told by the engine.
+ * The sandbox may live on.
+ */
+export interface OutOfMemory {
+  type: "out_of_memory";
   sentence: string;
 }
 
@@ -546,6 +689,9 @@ export type Event =
   | PermissionModeChanged
   | ContextMeasured
   | MemoryMeasured
+  | StorageMeasured
+  | AgentResumed
+  | McpServerFailed
   | CliStderr
   | CommandFailed
   | TurnEnded
@@ -564,6 +710,16 @@ export type Event =
   | UsageMetered
   | SandboxAssigned
   | SandboxLost
+  | RecoveryStopped
+  | SessionHibernated
+  | CheckpointTaken
+  | CheckpointFailed
+  | WentBack
+  | PromptUnfinished
+  | PromptLetGo
+  | LimitNear
+  | LimitReached
+  | OutOfMemory
   | SessionEnded;
 
 /** The first frame of a connection; `seq` 0 for a first visit. */
@@ -632,6 +788,40 @@ export interface Rename {
   title: string;
 }
 
+/** Run the unfinished prompt again, as a prompt with this id of its own. */
+export interface RunAgain {
+  type: "run_again";
+  client_id: ClientId;
+  unfinished: ClientId;
+}
+
+/** Offer the unfinished prompt no longer. */
+export interface LetGo {
+  type: "let_go";
+  unfinished: ClientId;
+}
+
+/** Keep the files as they are now. Between turns. */
+export interface TakeCheckpoint {
+  type: "take_checkpoint";
+}
+
+/** Make files and conversation what they were at a checkpoint. Between turns. */
+export interface GoBack {
+  type: "go_back";
+  checkpoint_id: string;
+}
+
+/** Give the sandbox up and keep the session. Between turns. */
+export interface Hibernate {
+  type: "hibernate";
+}
+
+/** Get a sandbox for a session that has none. */
+export interface Wake {
+  type: "wake";
+}
+
 /** End the session: its container is destroyed, its log stays readable. */
 export interface End {
   type: "end";
@@ -651,6 +841,12 @@ export type BrowserCommand =
   | ChooseModel
   | ChoosePermissionMode
   | Rename
+  | RunAgain
+  | LetGo
+  | TakeCheckpoint
+  | GoBack
+  | Hibernate
+  | Wake
   | End
   | Ping
   | Unrecognised;
@@ -659,7 +855,7 @@ export type SessionId = string;
 
 export type ProfileName = string;
 
-export type SessionState = "waiting" | "idle" | "running" | "asking" | "ending" | "ended" | "failed";
+export type SessionState = "waiting" | "waking" | "idle" | "running" | "asking" | "hibernated" | "ending" | "ended" | "failed";
 
 export interface QueuedPrompt {
   client_id: ClientId;
@@ -668,6 +864,22 @@ export interface QueuedPrompt {
 }
 
 export type SandboxId = string;
+
+export interface UnfinishedPrompt {
+  client_id: ClientId;
+  text: string;
+  by: string;
+  sentence: string;
+}
+
+/** Something that concerns every session alike, for as long as it is in the view. */
+export interface Notice {
+  /** `upstream_down`, `restarting`, ... */
+  tag: string;
+  sentence: string;
+  /** When that is expected to change. RFC 3339, UTC. */
+  until?: string | null;
+}
 
 export interface Ending {
   tag: string;
@@ -697,8 +909,21 @@ export interface SessionView {
   context_used?: number;
   context_window?: number;
   sandbox_id?: SandboxId | null;
+  /** The sandbox's processes rest; whatever is asked of them wakes them. */
+  frozen?: boolean;
+  /** Of files that are being put back, while `waking`. */
+  restoring_bytes?: number;
   memory_bytes?: number;
   memory_limit?: number;
+  home_bytes?: number;
+  home_limit?: number;
+  workspace_bytes?: number;
+  workspace_limit?: number;
+  unfinished?: UnfinishedPrompt | null;
+  /** The latest one. */
+  checkpoint_id?: string;
+  checkpoint_at?: string;
+  notices?: Notice[];
   ending?: Ending | null;
 }
 

@@ -30,6 +30,22 @@ export interface SessionPage {
   next_cursor: string | null;
 }
 
+/**
+ * When a session rests and ends, in seconds, null for never; and from which part of what it has
+ * (memory, home, workspace) something is done about it.
+ */
+export interface LifetimesView {
+  freeze_after: number | null;
+  hibernate_after: number | null;
+  turn: number | null;
+  sandbox: number | null;
+  session: number | null;
+  keep: number | null;
+  memory_soft: number;
+  memory_hard: number;
+  storage_soft: number;
+}
+
 export interface ProfileView {
   name: string;
   title: string;
@@ -38,6 +54,11 @@ export interface ProfileView {
   /** Exact ids, or a prefix that ends in `*`. */
   models: string[];
   permission_mode: string;
+  lifetimes: LifetimesView;
+  /** What happens to a prompt whose sandbox died: its person is asked, or it is run again. */
+  unfinished: "offer" | "run";
+  /** Of one session, the latest ones. */
+  checkpoints_kept: number;
 }
 
 export interface About {
@@ -148,6 +169,31 @@ export interface FileList {
   truncated: boolean;
   /** Entries that are left out, because their names hide what they are. */
   omitted: number;
+}
+
+export type TurnId = string;
+
+/** Files that were kept, and where the conversation was then. */
+export interface CheckpointView {
+  id: string;
+  created_at: string;
+  /**
+   * The session's last event before it, or the last one after which the files were still the
+   * same.
+   */
+  seq: number;
+  turn_id: TurnId | null;
+  /** Bytes of its archive. */
+  size: number;
+  /** Bytes of its files. */
+  unpacked: number;
+  entries: number;
+  /** Entries that could not be carried. */
+  omitted: number;
+}
+
+export interface CheckpointList {
+  checkpoints: CheckpointView[];
 }
 
 /** `host` is as a sandbox spelled it: show it as plain text. */
