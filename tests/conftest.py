@@ -4,15 +4,20 @@ Elsewhere a test whose Docker, image or browser is missing is skipped with a rea
 fails with the same reason, so that a green run has run everything.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import pytest
 
 from orchestrator.sandboxes import image_builder
 from orchestrator.sandboxes.image_base import ImageBuildFailed
+from tests.database_place import DatabasePlace, PostgresPlace, SqlitePlace
+from tests.postgres_server import NoPostgres, PostgresServer, running_postgres
+from tests.s3_server import S3Server
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -68,9 +73,46 @@ def sandbox_image(docker_engine: docker.DockerClient) -> image_builder.BuiltImag
 
 
 @pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for these tests alone."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_postgres())
+        except NoPostgres as error:
+            pytest.skip(f"no PostgreSQL ({error}); run `./just test` as root, or install it")
+        yield server
+
+
+@pytest.fixture
+def postgres_place(postgres_server: PostgresServer) -> Iterator[PostgresPlace]:
+    """A new and empty database on it."""
+    place = PostgresPlace(postgres_server)
+    yield place
+    place.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_place(request: pytest.FixtureRequest, tmp_path: Path) -> DatabasePlace:
+    """A new and empty database, of each kind in turn."""
+    if request.param == "sqlite":
+        return SqlitePlace(tmp_path / "data" / "casemate.sqlite")
+    place: PostgresPlace = request.getfixturevalue("postgres_place")
+    return place
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a Chromium."""
     for name in BROWSERS:
         if path := shutil.which(name):
             return path
     pytest.skip("there is no Chromium; run `./just test` as root, or install it")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3-compatible server for these tests alone."""
+    server = S3Server()
+    server.start()
+    yield server
+    server.stop()

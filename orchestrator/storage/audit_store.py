@@ -26,7 +26,7 @@ class PiccoloAuditStore:
             await self._table.insert(*(self._row(record) for record in records)).run()
             return records[-1]
 
-        return await self._database.write(in_one)
+        return await self._database.write(in_one, in_turn="casemate audit")
 
     async def last(self) -> AuditRecord | None:
         query = self._table.select().order_by(self._table.seq, ascending=False)

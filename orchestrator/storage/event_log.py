@@ -1,5 +1,6 @@
 """`EventLog` on Piccolo."""
 
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 import msgspec
@@ -11,9 +12,15 @@ from orchestrator.storage.database import Database
 
 MAX_ROWS = 1_000
 """Rows in one statement: databases bound the number of its parameters."""
+PIECE_ROWS = 50
+"""Events in one piece of `of_tags`: a prompt may have a megabyte."""
 
 INSERT = "INSERT INTO events (session, seq, at, tag, body, client_id, sandbox_n) VALUES "
 ROW = "({}, {}, {}, {}, {}, {}, {})"
+LAST_N = (
+    "SELECT COALESCE(MAX(sandbox_n), 0) AS n FROM events WHERE session = {} AND seq > ("
+    "SELECT COALESCE(MAX(seq), 0) FROM events WHERE session = {} AND tag = 'sandbox_assigned')"
+)
 
 
 class PiccoloEventLog:
@@ -43,6 +50,24 @@ class PiccoloEventLog:
         rows = await query.order_by(table.seq, ascending=before is None).limit(limit).run()
         events = [_event(row) for row in rows]
         return events if before is None else events[::-1]
+
+    async def of_tags(
+        self, session: SessionId, tags: Collection[str]
+    ) -> AsyncIterator[list[bytes]]:
+        table, after = self._table, 0
+        while tags:
+            wanted = (table.session == session) & table.tag.is_in(list(tags)) & (table.seq > after)
+            query = table.select(table.seq, table.body).where(wanted)
+            rows = await query.order_by(table.seq).limit(PIECE_ROWS).run()
+            if rows:
+                after = rows[-1]["seq"]
+                yield [row["body"].encode() for row in rows]
+            if len(rows) < PIECE_ROWS:
+                return
+
+    async def last_sandbox_n(self, session: SessionId) -> int:
+        rows = await self._table.raw(LAST_N, session, session).run()
+        return int(rows[0]["n"])
 
     async def last_seq(self, session: SessionId) -> int:
         table = self._table

@@ -1,8 +1,10 @@
 """Every version of the schema, oldest first, in SQL that SQLite and PostgreSQL both understand.
 
 A migration that was released is never changed: what comes later is a new one at the end.
-`{serial}` is the database's own way to say a growing primary key; `{refused}` and
-`{refused_unless_last}` are what a trigger of the audit log does.
+What each database says in its own way stands in braces, and its engine's `dialect` fills it in:
+`{serial}` a growing primary key, `{bytes}` a column of bytes, `{refused}` and
+`{refused_unless_last}` what a trigger of the audit log does. A statement of which nothing is left
+is none.
 """
 
 import msgspec
@@ -159,4 +161,85 @@ REFUSED_HOSTS = Migration(
     ),
 )
 
-MIGRATIONS = (SESSIONS, ACCOUNTS, POOLS, AUDIT, REFUSED_HOSTS)
+WAKING = Migration(
+    6,
+    "sessions that go on in another sandbox",
+    (
+        "ALTER TABLE sessions ADD COLUMN agent_session_id TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE sessions ADD COLUMN branch BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE sessions ADD COLUMN deaths BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE sessions ADD COLUMN checkpoint_id TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE sessions ADD COLUMN checkpoint_at TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX events_by_tag ON events (session, tag, seq)",
+    ),
+)
+
+TRANSCRIPTS = Migration(
+    7,
+    "transcripts, by branch",
+    (
+        # What was said, once. It stays for as long as its session: an older branch may hold it.
+        """CREATE TABLE transcript_texts (
+            id {serial},
+            session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+            sandbox TEXT,
+            n BIGINT,
+            part BIGINT NOT NULL,
+            size BIGINT NOT NULL,
+            summary {bytes},
+            text {bytes} NOT NULL
+        )""",
+        "CREATE UNIQUE INDEX transcript_texts_by_n ON transcript_texts (session, sandbox, n, part)",
+        "CREATE INDEX transcript_texts_by_session ON transcript_texts (session, size)",
+        # Which branch holds it under which key, until the text `gone` came.
+        """CREATE TABLE transcript_batches (
+            id {serial},
+            session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+            branch BIGINT NOT NULL,
+            project TEXT NOT NULL,
+            agent_session TEXT NOT NULL,
+            subpath TEXT NOT NULL,
+            text_id BIGINT NOT NULL,
+            size BIGINT NOT NULL,
+            mtime BIGINT NOT NULL,
+            summarised BOOLEAN NOT NULL,
+            gone BIGINT
+        )""",
+        """CREATE UNIQUE INDEX transcript_batches_by_key ON transcript_batches
+            (session, branch, project, agent_session, subpath, text_id)""",
+        """CREATE UNIQUE INDEX transcript_batches_by_position ON transcript_batches
+            (session, branch, text_id)""",
+    ),
+)
+
+CHECKPOINTS = Migration(
+    8,
+    "checkpoints",
+    (
+        """CREATE TABLE checkpoints (
+            id TEXT NOT NULL PRIMARY KEY,
+            session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+            created_at TEXT NOT NULL,
+            seq BIGINT NOT NULL,
+            turn_id TEXT,
+            blob TEXT NOT NULL,
+            size BIGINT NOT NULL,
+            unpacked BIGINT NOT NULL,
+            entries BIGINT NOT NULL,
+            omitted BIGINT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            agent_session_id TEXT NOT NULL,
+            branch BIGINT NOT NULL,
+            position BIGINT NOT NULL
+        )""",
+        "CREATE INDEX checkpoints_by_session ON checkpoints (session, created_at, id)",
+        "CREATE INDEX checkpoints_by_blob ON checkpoints (blob)",
+    ),
+)
+
+AUDIT_NOT_EMPTIED = Migration(9, "the audit log is not emptied either", ("{audit_not_emptied}",))
+
+MIGRATIONS = (
+    *(SESSIONS, ACCOUNTS, POOLS, AUDIT, REFUSED_HOSTS),
+    *(WAKING, TRANSCRIPTS, CHECKPOINTS, AUDIT_NOT_EMPTIED),
+)

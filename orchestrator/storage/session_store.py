@@ -13,6 +13,8 @@ from orchestrator.sessions.ports import SessionRecord
 from orchestrator.sessions.states import OVER
 from orchestrator.storage.database import Database
 
+WITHOUT_SANDBOX = sorted(OVER | {"hibernated"})
+
 
 class PiccoloSessionStore:
     def __init__(self, database: Database) -> None:
@@ -37,7 +39,7 @@ class PiccoloSessionStore:
         await self._table.update(changed).where(self._table.id == record.id).run()
 
     async def remove(self, session: SessionId) -> None:
-        """Its events go with it, by the foreign key."""
+        """Its events, transcripts and checkpoints go with it, by their foreign keys."""
         await self._table.delete().where(self._table.id == session).run()
 
     async def page(
@@ -49,8 +51,18 @@ class PiccoloSessionStore:
         query = query.order_by(self._table.created_at, self._table.id, ascending=False)
         return [record_of(row) for row in await query.limit(limit).run()]
 
+    async def open_of(self, owner: UserId) -> int:
+        still_open = (self._table.owner == owner) & self._table.state.not_in(sorted(OVER))
+        return int(await self._table.count().where(still_open).run())
+
     async def unfinished(self) -> list[SessionRecord]:
-        query = self._table.select().where(self._table.state.not_in(sorted(OVER)))
+        query = self._table.select().where(self._table.state.not_in(WITHOUT_SANDBOX))
+        return [record_of(row) for row in await query.run()]
+
+    async def hibernated_before(self, when: str, *, limit: int = 100) -> list[SessionRecord]:
+        table = self._table
+        asleep = (table.state == "hibernated") & (table.updated_at < when)
+        query = table.select().where(asleep).order_by(table.updated_at, table.id).limit(limit)
         return [record_of(row) for row in await query.run()]
 
 

@@ -20,6 +20,8 @@ from orchestrator.storage.settings import StorageSettings
 
 DIALECT = {
     "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "bytes": "BLOB",
+    "audit_not_emptied": "",  # SQLite empties a table by DELETE, which is refused
     "refused": "BEGIN SELECT RAISE(ABORT, 'the audit log is only appended to'); END",
     # `INSERT OR REPLACE` deletes without asking the trigger for deletions.
     "refused_unless_last": "WHEN NEW.seq <= COALESCE((SELECT MAX(seq) FROM audit), 0) "
@@ -84,6 +86,10 @@ class KeptTransaction(SQLiteTransaction):
 class KeptSQLiteEngine(SQLiteEngine):
     """Made by `open_sqlite`, which opens and closes its connections."""
 
+    dialect = DIALECT
+    before_migrations: tuple[str, ...] = ()
+    about = f"SQLite {sqlite3.sqlite_version}"
+
     def __init__(self, path: Path, *, writer: aiosqlite.Connection) -> None:
         super().__init__(path=str(path))
         self.writer = writer
@@ -98,6 +104,9 @@ class KeptSQLiteEngine(SQLiteEngine):
         return KeptTransaction(
             engine=self, transaction_type=transaction_type, allow_nested=allow_nested
         )
+
+    async def take_turn(self, name: str) -> None:
+        """There is one writing transaction at a time, whatever its name."""
 
     async def _run_in_new_connection(
         self,

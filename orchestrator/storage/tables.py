@@ -8,7 +8,7 @@ import types
 from typing import Any, TypeVar, cast
 
 import msgspec
-from piccolo.columns import BigInt, Boolean, DoublePrecision, Text
+from piccolo.columns import BigInt, Boolean, Bytea, DoublePrecision, Text
 from piccolo.engine.base import Engine
 from piccolo.table import Table
 
@@ -32,6 +32,11 @@ class SessionRow(Table, tablename="sessions"):
     ending = Text(null=True, default=None)
     """JSON of `Ending`."""
     idempotency_key = Text(null=True, default=None)
+    agent_session_id = Text()
+    branch = BigInt()
+    deaths = BigInt()
+    checkpoint_id = Text()
+    checkpoint_at = Text()
 
 
 class EventRow(Table, tablename="events"):
@@ -122,6 +127,54 @@ class RefusedHostDropRow(Table, tablename="refused_host_drops"):
     times = BigInt()
 
 
+class TranscriptTextRow(Table, tablename="transcript_texts"):
+    session = Text()
+    sandbox = Text(null=True, default=None)
+    n = BigInt(null=True, default=None)
+    """The sandbox's number of the batch; null where something was deleted."""
+    part = BigInt()
+    """A large batch is in several rows."""
+    size = BigInt()
+    """Bytes of the text and of the summary."""
+    summary = Bytea(null=True, default=None)
+    text = Bytea()
+
+
+class TranscriptBatchRow(Table, tablename="transcript_batches"):
+    session = Text()
+    branch = BigInt()
+    project = Text()
+    agent_session = Text()
+    subpath = Text()
+    text_id = BigInt()
+    """The order of a branch, and what its positions are made of."""
+    size = BigInt()
+    """Bytes of the text alone."""
+    mtime = BigInt()
+    """Milliseconds since 1970."""
+    summarised = Boolean()
+    """Whether the text has a summary."""
+    gone = BigInt(null=True, default=None)
+    """The text that replaced or removed it, and from which on it is not there any more."""
+
+
+class CheckpointRow(Table, tablename="checkpoints"):
+    id = Text(primary_key=True, default="")
+    session = Text()
+    created_at = Text()
+    seq = BigInt()
+    turn_id = Text(null=True, default=None)
+    blob = Text()
+    size = BigInt()
+    unpacked = BigInt()
+    entries = BigInt()
+    omitted = BigInt()
+    fingerprint = Text()
+    agent_session_id = Text()
+    branch = BigInt()
+    position = BigInt()
+
+
 class Tables(msgspec.Struct, frozen=True, kw_only=True):
     """The tables of one engine."""
 
@@ -135,6 +188,9 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
     audit: type[AuditRow]
     refused_hosts: type[RefusedHostRow]
     refused_host_drops: type[RefusedHostDropRow]
+    transcript_texts: type[TranscriptTextRow]
+    transcript_batches: type[TranscriptBatchRow]
+    checkpoints: type[CheckpointRow]
 
 
 RowT = TypeVar("RowT", bound=Table)
@@ -152,6 +208,9 @@ def bind(engine: Engine[Any]) -> Tables:
         audit=_bound(AuditRow, engine),
         refused_hosts=_bound(RefusedHostRow, engine),
         refused_host_drops=_bound(RefusedHostDropRow, engine),
+        transcript_texts=_bound(TranscriptTextRow, engine),
+        transcript_batches=_bound(TranscriptBatchRow, engine),
+        checkpoints=_bound(CheckpointRow, engine),
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.testing.fake_sandbox import FakePool
+from orchestrator.testing.fake_pool import FakePool
 from orchestrator.testing.sandbox_contract import CEILING, PROFILE, SandboxContract
 
 

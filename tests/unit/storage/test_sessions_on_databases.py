@@ -1,22 +1,25 @@
-"""The rules on the real database."""
+"""The rules on the real databases."""
 
 import asyncio
 
 from orchestrator.protocol.chat import End
+from orchestrator.protocol.control_events import SandboxAssigned
 from orchestrator.protocol.events import event_codec
 from orchestrator.protocol.sandbox_events import TextWritten, TurnEnded
-from orchestrator.storage.database import open_database
+from orchestrator.storage.checkpoint_store import PiccoloCheckpointStore
 from orchestrator.storage.event_log import PiccoloEventLog
 from orchestrator.storage.session_store import PiccoloSessionStore
+from orchestrator.storage.transcript_store import PiccoloTranscriptStore
 from orchestrator.testing.session_world import ANNA, World
 
 
-async def test_twenty_sessions_at_once(tmp_path):
-    """Twenty sessions at once on two sandboxes and one SQLite file: none fails, all are in the
-    log."""
-    async with open_database(tmp_path / "casemate.sqlite") as database:
+async def test_twenty_sessions_at_once(database_place):
+    """Twenty sessions at once on two sandboxes and one database: none fails, all are in the log."""
+    async with database_place.open() as database:
         world = World(size=2)
         world.store, world.log = PiccoloSessionStore(database), PiccoloEventLog(database)
+        world.transcripts = PiccoloTranscriptStore(database)
+        world.checkpoints = PiccoloCheckpointStore(database)
         world.sessions = world.new_process()
 
         async def whole_session(number):
@@ -39,20 +42,27 @@ async def test_twenty_sessions_at_once(tmp_path):
         await world.sessions.close()
 
 
-async def test_restart_on_the_same_file(tmp_path):
-    """What was open when the process died is failed by the next one, and stays readable."""
-    async with open_database(tmp_path / "casemate.sqlite") as database:
+async def test_restart_on_the_same_database(database_place):
+    """A conversation goes on in the next process, in another sandbox, with what it had before."""
+    async with database_place.open() as database:
         world = World()
         world.store, world.log = PiccoloSessionStore(database), PiccoloEventLog(database)
-        world.sessions = dead = world.new_process()
+        world.transcripts = PiccoloTranscriptStore(database)
+        world.checkpoints = PiccoloCheckpointStore(database)
+        world.sessions = world.new_process()
         session = await world.create()
         async with world.browser(session.id) as browser:
-            await world.say(session.id, "!bash ls")
-            await browser.until_state("asking")
+            await world.say(session.id, "!say 3 words")
+            await browser.until(lambda b: b.of(TurnEnded))
+        await world.sessions.close()
+        record = await world.store.get(session.id)
+        assert (record.state, record.agent_session_id != "") == ("hibernated", True)
+        assert [one.id for one in await world.checkpoints.page(session.id, limit=5)]
         world.sessions = world.new_process()
         await world.sessions.start()
-        view = await world.sessions.view(ANNA, session.id)
-        assert (view.state, view.ending.tag) == ("failed", "control_plane_restarted")
         async with world.browser(session.id) as browser:
-            assert browser.of(TurnEnded)[0].outcome == "failed"
-        await dead.close()
+            await browser.until(lambda b: b.of(SandboxAssigned)[-1].reason == "woken", seconds=20)
+            await world.say(session.id, "!say 3 words", client_id="second")
+            await browser.until(lambda b: len(b.of(TurnEnded)) == 2, seconds=20)
+            assert [turn.outcome for turn in browser.of(TurnEnded)] == ["completed"] * 2
+        await world.sessions.close()
