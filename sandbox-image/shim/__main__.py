@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import ctypes
+import json
 import logging
+import os
 import signal
 import sys
 import time
@@ -22,11 +24,22 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(message)s")
     close_to_the_tools()
     began = time.monotonic()
-    import_sdk()
+    import_sdk(whole=has_tool_servers(SETUP))
     from shim.service import serve  # after the SDK's light import
+    from shim.turn_processes import INIT
 
     imported = int((time.monotonic() - began) * 1000)
-    asyncio.run(_until_told_to_stop(serve(setup=SETUP, version=VERSION, import_ms=imported)))
+    contained = os.getppid() == INIT  # the engine's init, which the image's containers have
+    serving = serve(setup=SETUP, version=VERSION, import_ms=imported, contained=contained)
+    asyncio.run(_until_told_to_stop(serving))
+
+
+def has_tool_servers(setup: Path) -> bool:
+    """Whether what they need is to be imported. A setup that cannot be read is told of later."""
+    try:
+        return bool(json.loads(setup.read_bytes())["mcp_servers"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def close_to_the_tools() -> None:

@@ -1,23 +1,23 @@
-"""Owns the sandbox's one `ClaudeSDKClient`: carries out commands, reports what the agent says.
+"""Owns the sandbox's agent: carries out commands, reports what the agent says.
 
-The client's messages are read all the time, not only in a turn: background tasks speak between
-turns, and a CLI that dies is noticed at once. Every call into the client has a limit.
+There is one client at a time, and another one after the agent was resumed (see `agent_client`).
+Every call into it has a limit.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine
 from typing import Any, assert_never
 
+import msgspec
 from claude_agent_sdk import (
-    ClaudeSDKClient,
-    ClaudeSDKError,
+    ClaudeAgentOptions,
     Message,
-    ProcessError,
+    MirrorErrorMessage,
     ResultMessage,
     Transport,
 )
-from claude_agent_sdk._errors import MessageParseError
 
 from orchestrator.protocol.agent import AgentSetup
 from orchestrator.protocol.commands import (
@@ -25,53 +25,53 @@ from orchestrator.protocol.commands import (
     AnswerQuestion,
     Interrupt,
     OpenTransfer,
+    PendingTool,
+    ResumeAgent,
     SandboxCommand,
     SetModel,
     SetPermissionMode,
     StartTurn,
+    SyncTranscript,
 )
 from orchestrator.protocol.ids import TurnId
 from orchestrator.protocol.sandbox_events import (
     AgentDied,
+    AgentResumed,
     CommandFailed,
     ModelChanged,
     PermissionModeChanged,
     SystemNoted,
 )
+from orchestrator.protocol.transcripts import TranscriptSynced
 from orchestrator.protocol.wire import Unrecognised
-from shim.cli_process import wait_for_exit
+from shim.agent_client import AgentClient, AgentClients
 from shim.context import ContextGauge
+from shim.files import Unfit
+from shim.foreign_values import as_dict, as_text
 from shim.hooks import Hooks
+from shim.mcp_servers import ToolServers
 from shim.measurements import say_memory
 from shim.options import WORKSPACE, agent_options
 from shim.outbox import EventOutbox
 from shim.permissions import AnswerUnexpected, InputChanged, Permissions
 from shim.policies import Policies
 from shim.stderr import StderrTail
+from shim.stopping import end_processes, stop_turn
+from shim.transcript_files import NoSuchTranscript, TranscriptFiles
+from shim.transcript_store import StoreUnavailable, TranscriptStore
 from shim.translation import Translator
-from shim.turns import Turn, TurnRunning, Turns
+from shim.turns import Turn, TurnKnown, TurnRunning, Turns
 
-CONNECT_SECONDS = 90.0
-"""The first start of all reads 380 MB from a cold disk."""
 CALL_SECONDS = 10.0
 """For what the CLI answers by itself: model, mode, interrupt."""
 INTERRUPT_PATIENCE = 10.0
 """From an interrupt to the end of its turn; then the turn is ended without the CLI."""
-EPITAPH_SECONDS = 2.0
-"""How long a dead CLI's last words and exit code may take."""
-CLOSE_SECONDS = 3.0
+TAKE_UP_SECONDS = 3.0
+"""A resumed CLI asks again what was pending while it still connects."""
 MAX_COMMANDS = 100
 """Commands that wait for an earlier one. The control plane sends a few."""
 
 log = logging.getLogger("shim.agent")
-
-
-class AgentUnavailable(Exception):
-    """The agent could not be connected; `sentence` says why."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
 
 
 class Agent:
@@ -83,68 +83,89 @@ class Agent:
         *,
         outbox: EventOutbox,
         workspace: str = WORKSPACE,
+        servers: ToolServers | None = None,
         transport: Transport | None = None,
+        contained: bool = False,
     ) -> None:
+        self._setup = setup
+        self._contained = contained
         self._outbox = outbox
+        self._workspace = workspace
         self._say = outbox.say
+        self.transcripts = TranscriptStore(outbox)
+        self._files = TranscriptFiles(self.transcripts, say=outbox.say, workspace=workspace)
         self._stderr = StderrTail(outbox.say)
         self._turns = Turns(outbox.say)
         self._policies = Policies(setup)
-        self._hooks = Hooks(outbox.say, policies=self._policies, turns=self._turns)
+        self._servers = servers or ToolServers([], say=outbox.say, workspace=workspace)
+        self._hooks = Hooks(outbox.say, self._servers, policies=self._policies, turns=self._turns)
         self._permissions = Permissions(
-            outbox.say, allowed_tools=setup.allowed_tools, forbids=self._hooks.forbids
+            outbox.say,
+            allowed_tools=setup.allowed_tools,
+            forbids=self._hooks.forbids,
+            before_asking=self.transcripts.until_said,
         )
         self._translator = Translator()
         self._context = ContextGauge()
         self._commands: asyncio.Queue[SandboxCommand] = asyncio.Queue(MAX_COMMANDS)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._syncing = asyncio.Lock()
         self._is_gone = False
-        self._client = ClaudeSDKClient(
-            agent_options(
-                setup,
-                can_use_tool=self._permissions.can_use_tool,
-                stderr=self._stderr,
-                hooks=self._hooks.matchers(),
-                workspace=workspace,
-            ),
+        self._clients = AgentClients(self._new_client(self._options(setup), transport=transport))
+
+    def _options(self, setup: AgentSetup, *, resume: str | None = None) -> ClaudeAgentOptions:
+        return agent_options(
+            setup,
+            can_use_tool=self._permissions.can_use_tool,
+            stderr=self._stderr,
+            store=self.transcripts,
+            hooks=self._hooks.matchers(),
+            servers=self._servers.options(),
+            workspace=self._workspace,
+            resume=resume,
+        )
+
+    def _new_client(
+        self, options: ClaudeAgentOptions, *, transport: Transport | None = None
+    ) -> AgentClient:
+        return AgentClient(
+            options,
+            take=self._take,
+            unreadable=self._note_unreadable,
+            room=self._outbox.room,
+            last_words=self._stderr.lines,
             transport=transport,
         )
 
     async def connect(self) -> None:
         """Raises AgentUnavailable."""
         await self._policies.load()
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self._client.connect()
-        except TimeoutError as error:
-            raise AgentUnavailable("The agent did not start in time.") from error
-        except Exception as error:
-            last_words = " ".join(self._stderr.lines()[-5:])
-            raise AgentUnavailable(f"{error} {last_words}".strip()[:2000]) from error
+        await self._client.connect()
+
+    @property
+    def _client(self) -> AgentClient:
+        return self._clients.current
 
     async def run(self) -> None:
         """Until the agent is gone. Then its turn is ended and its death is said."""
         obeying = asyncio.create_task(self._obey_commands(), name="commands")
-        reading = asyncio.create_task(self._read(), name="messages")
-        watching = asyncio.create_task(wait_for_exit(), name="cli-process")
         try:
-            await asyncio.wait({reading, watching}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({reading}, timeout=EPITAPH_SECONDS)
-            self._bury(reading.result() if reading.done() else AgentDied(text="The CLI is gone."))
+            self._bury(await self._clients.death())
         finally:
-            for task in (obeying, reading, watching, *self._tasks):
+            for task in (obeying, *self._tasks):
                 task.cancel()
-            await asyncio.gather(obeying, reading, watching, *self._tasks, return_exceptions=True)
+            await asyncio.gather(obeying, *self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
         """Ends the CLI. What it does not end by then ends with the container."""
-        self._permissions.withdraw_all()
+        self._permissions.close()
         self._policies.close()
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._client.disconnect()
-        except Exception as error:  # noqa: BLE001 - nothing more can be done about it
-            log.warning("agent.not_closed", extra={"reason": str(error)})
+        await self._client.close()
+        await self._servers.close()
+
+    def say_open_again(self) -> None:
+        """The control plane does not know any more what is asked of it."""
+        self._permissions.say_again()
 
     def receive(self, command: SandboxCommand) -> None:
         """Answers and interrupts overtake what waits; the rest is done in order."""
@@ -153,6 +174,8 @@ class Agent:
                 self._answer(command)
             case Interrupt():
                 self._spawn(self._interrupt(command.turn_id), name="interrupt")
+            case SyncTranscript():
+                self._spawn(self._sync(command), name="sync")
             case Unrecognised():
                 self._fail(command.tag, "This sandbox does not know that command.")
             case _ if self._is_gone:
@@ -189,15 +212,23 @@ class Agent:
         match command:
             case StartTurn():
                 await self._start_turn(command)
+            case ResumeAgent():
+                await self._resume(command)
             case SetModel():
                 async with asyncio.timeout(CALL_SECONDS):
-                    await self._client.set_model(command.model)
+                    await self._client.sdk.set_model(command.model)
                 self._say(ModelChanged(model=command.model))
             case SetPermissionMode():
                 async with asyncio.timeout(CALL_SECONDS):
-                    await self._client.set_permission_mode(command.mode)
+                    await self._client.sdk.set_permission_mode(command.mode)
                 self._say(PermissionModeChanged(mode=command.mode))
-            case AnswerPermission() | AnswerQuestion() | Interrupt() | Unrecognised():
+            case (
+                AnswerPermission()
+                | AnswerQuestion()
+                | Interrupt()
+                | SyncTranscript()
+                | Unrecognised()
+            ):
                 pass  # done when they were received
             case OpenTransfer():
                 pass  # not the agent's (see `transfers`)
@@ -207,6 +238,8 @@ class Agent:
     async def _start_turn(self, command: StartTurn) -> None:
         try:
             turn = self._turns.begin(command.turn_id)
+        except TurnKnown:
+            return  # it was sent twice
         except TurnRunning:
             self._fail(_tag(command), "A turn is running.")
             return
@@ -214,7 +247,7 @@ class Agent:
             return
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                await self._client.query(turn.prompt(command.text))
+                await self._client.sdk.query(turn.prompt(command.text))
         except Exception as error:  # noqa: BLE001 - nothing more can be done about it
             text = str(error) or type(error).__name__
             self._turns.cut_off(outcome="failed", subtype="prompt_not_taken", text=text)
@@ -238,11 +271,8 @@ class Agent:
             return
         turn.stopped = True
         self._permissions.withdraw_all()
-        try:
-            async with asyncio.timeout(CALL_SECONDS):
-                await self._client.interrupt()
-        except Exception as error:  # noqa: BLE001 - nothing more can be done about it
-            log.warning("interrupt.failed", extra={"reason": str(error)})
+        self._servers.stop_calls()
+        await stop_turn(turn, self._client, contained=self._contained)
         try:
             async with asyncio.timeout(INTERRUPT_PATIENCE):
                 await turn.ended.wait()
@@ -251,30 +281,86 @@ class Agent:
                 self._turns.cut_off(
                     outcome="interrupted", subtype="interrupt_timeout", text="It did not react."
                 )
+        await end_processes(turn, self._client, contained=self._contained)  # begun since then
 
-    async def _read(self) -> AgentDied:
-        while True:
+    async def _sync(self, command: SyncTranscript) -> None:
+        async with self._syncing:
             try:
-                async for message in self._client.receive_messages():
-                    await self._outbox.room()
-                    self._take(message)
-            except MessageParseError as error:  # the next one may be well
-                self._say(SystemNoted(subtype="unreadable_message", data={"error": str(error)}))
-            except ProcessError as error:
-                return AgentDied(exit_code=error.exit_code, text=str(error))
-            except ClaudeSDKError as error:
-                return AgentDied(text=str(error))
+                repaired = await self._files.sync()
+            except OSError as error:
+                self._fail(_tag(command), str(error))
             else:
-                return AgentDied(exit_code=0, text="The CLI ended.")
+                self._say(TranscriptSynced(sync_id=command.sync_id, repaired=repaired))
+
+    async def _resume(self, command: ResumeAgent) -> None:
+        """The agent that there is stays until there is something to be resumed."""
+        began = time.monotonic()
+        if self._turns.current is not None:
+            self._fail(_tag(command), "A turn is running.")
+            return
+        try:
+            await self._files.restore(command.agent_session_id)
+            pending = command.pending if await self._can_put_off(command) else None
+        except NoSuchTranscript:
+            self._fail(_tag(command), "There is nothing of that conversation.")
+            return
+        except (StoreUnavailable, Unfit, OSError) as error:
+            self._fail(_tag(command), f"The conversation could not be read: {error}")
+            return
+        is_asked = await self._replace_client(command, pending)
+        took = int((time.monotonic() - began) * 1000)
+        session = command.agent_session_id
+        self._say(AgentResumed(agent_session_id=session, took_ms=took, pending=is_asked))
+        for event in self._translator.resumed(self._files.todo_entries(session)):
+            self._say(event)
+
+    async def _can_put_off(self, command: ResumeAgent) -> bool:
+        pending = command.pending
+        if pending is None:
+            return False
+        return await self._files.put_off(command.agent_session_id, pending.tool_use_id)
+
+    async def _replace_client(self, command: ResumeAgent, pending: PendingTool | None) -> bool:
+        """Whether what is pending was asked again. Raises AgentUnavailable: then the sandbox has no
+        agent any more, and says so."""
+        setup = msgspec.structs.replace(
+            self._setup,
+            model=command.model or self._setup.model,
+            permission_mode=command.permission_mode or self._setup.permission_mode,
+        )
+        client = self._new_client(self._options(setup, resume=command.agent_session_id))
+        self._permissions.withdraw_all()
+        self._translator = Translator()
+        if pending is None:
+            await self._clients.replace(client)
+            return False
+        return await self._take_up(pending, client)
+
+    async def _take_up(self, pending: PendingTool, client: AgentClient) -> bool:
+        """Goes on with the turn whose answer was awaited. One that asks nothing is stopped."""
+        expected = self._permissions.expect(pending)
+        turn = self._turns.take_up(pending.turn_id)
+        await self._clients.replace(client)
+        if await expected.was_asked(seconds=TAKE_UP_SECONDS):
+            return True
+        await stop_turn(turn, client, contained=self._contained)
+        await self._turns.lose(turn, seconds=TAKE_UP_SECONDS)
+        return False
 
     def _take(self, message: Message) -> None:
         for event in self._translator.translate(message):
+            self._turns.follow_tasks(event)
             self._say(event)
+        if isinstance(message, MirrorErrorMessage):
+            self._files.distrust(as_text(as_dict(message.key).get("session_id")))
         measured = self._context.take(message)
         if isinstance(message, ResultMessage) and self._turns.take(message):
             say_memory(self._say)
         if measured is not None:
             self._say(measured)
+
+    def _note_unreadable(self, error: str) -> None:
+        self._say(SystemNoted(subtype="unreadable_message", data={"error": error}))
 
     def _bury(self, death: AgentDied) -> None:
         self._is_gone = True

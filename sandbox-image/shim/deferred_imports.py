@@ -1,9 +1,9 @@
 """Imports the Agent SDK without `mcp` and `jsonschema`, which only in-process MCP servers need.
 
-The shim has no such servers, and the two are four fifths of the SDK's import: a second of CPU and
-25 MiB in every sandbox. While the SDK is imported, their names are stand-ins that can be
-subclassed and written in annotations, and that refuse to be used. If a later SDK does more with
-them than that, its import fails with the stand-ins and is done again without.
+Where a profile has no tool servers the shim has none, and the two are four fifths of the SDK's
+import: a second of CPU and 25 MiB in every sandbox. While the SDK is imported, their names are
+stand-ins that can be subclassed and written in annotations, and that refuse to be used. If a later
+SDK does more with them than that, its import fails with the stand-ins and is done again without.
 """
 
 import importlib
@@ -76,9 +76,13 @@ class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Nothing to run: that is the point."""
 
 
-def import_sdk() -> bool:
-    """Import the SDK, the light way if that works. Returns whether it did."""
+def import_sdk(*, whole: bool = False) -> bool:
+    """Import the SDK, the light way if that works and `whole` is not asked for. Returns whether it
+    did."""
     if SDK in sys.modules:
+        return False
+    if whole:
+        importlib.import_module(SDK)
         return False
     finder = _StandInFinder()
     sys.meta_path.insert(0, finder)

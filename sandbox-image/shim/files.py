@@ -61,17 +61,19 @@ def directory(root: str, path: str, *, make: bool = False) -> Iterator[int]:
 
 def _enter(descriptor: int, name: str, *, make: bool) -> int:
     try:
-        return _open_directory(descriptor, name)
+        return open_directory(descriptor, name)
     except FileNotFoundError:
         if not make:
             raise
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, NEW_DIRECTORY, dir_fd=descriptor)
-    return _open_directory(descriptor, name)
+    return open_directory(descriptor, name)
 
 
-def _open_directory(descriptor: int, name: str) -> int:
-    """gVisor follows a link in spite of O_NOFOLLOW where O_DIRECTORY is there too. So what was
+def open_directory(descriptor: int, name: str) -> int:
+    """A directory in another, never by a link. Raises OSError.
+
+    gVisor follows a link in spite of O_NOFOLLOW where O_DIRECTORY is there too. So what was
     opened is held against what has the name."""
     opened = os.open(name, DIRECTORY, dir_fd=descriptor)
     with contextlib.suppress(OSError):

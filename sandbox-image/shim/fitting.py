@@ -12,10 +12,10 @@ from orchestrator.protocol.event_parts import ContentPart
 from orchestrator.protocol.intricacy import MOST_CONTAINERS, too_intricate
 from orchestrator.protocol.link import MAX_EVENT_BYTES
 from orchestrator.protocol.sandbox_events import (
-    SandboxEvent,
+    SandboxWord,
     SystemNoted,
     ToolFinished,
-    sandbox_event_codec,
+    sandbox_word_codec,
 )
 from shim.bounds import bounded
 from shim.foreign_values import without_lone_surrogates
@@ -28,7 +28,7 @@ MAX_IMAGE = 700 << 10
 """Characters of base64: a part of an image is of no use to anybody."""
 
 
-def fit(event: SandboxEvent, *, limit: int = MAX_EVENT_BYTES) -> bytes:
+def fit(event: SandboxWord, *, limit: int = MAX_EVENT_BYTES) -> bytes:
     """The event as JSON of at most `limit` bytes."""
     event = bounded(_simplified(event) if too_intricate(event) else event)
     if isinstance(event, ToolFinished) and too_intricate(event):
@@ -37,10 +37,10 @@ def fit(event: SandboxEvent, *, limit: int = MAX_EVENT_BYTES) -> bytes:
     if body is not None:
         return body
     note = SystemNoted(subtype="event_too_large", data={"event": type(event).__name__})
-    return sandbox_event_codec.encode(note).encode()
+    return sandbox_word_codec.encode(note).encode()
 
 
-def _fitted(event: SandboxEvent, *, limit: int) -> bytes | None:
+def _fitted(event: SandboxWord, *, limit: int) -> bytes | None:
     body = _encoded(event)
     if body is not None and len(body) <= limit:
         return body
@@ -83,7 +83,7 @@ def _encoded(event: object) -> bytes | None:
     return body
 
 
-def _shortened(event: SandboxEvent, allowed: int) -> object:
+def _shortened(event: SandboxWord, allowed: int) -> object:
     if isinstance(event, ToolFinished):
         return _shortened_result(event, allowed)
     try:

@@ -20,6 +20,7 @@ from orchestrator.protocol.sandbox_events import (
     ToolForbidden,
 )
 from shim.foreign_values import as_dict, as_text, as_text_or_none
+from shim.mcp_servers import ToolServers
 from shim.policies import JUDGE_SECONDS, Noted, Policies, Refused
 from shim.turns import Turns
 
@@ -35,25 +36,32 @@ class _Judged(msgspec.Struct, frozen=True):
 
 class Hooks:
     def __init__(
-        self, say: Callable[[SandboxEvent], None], *, policies: Policies, turns: Turns
+        self,
+        say: Callable[[SandboxEvent], None],
+        servers: ToolServers,
+        *,
+        policies: Policies,
+        turns: Turns,
     ) -> None:
         self._say = say
+        self._servers = servers
         self._policies = policies
         self._turns = turns
         self._judged: _Judged | None = None
         """The prompt that was sent last: the CLI's hook need not judge it again."""
 
     def matchers(self) -> dict[Any, list[HookMatcher]]:
-        """For the SDK. None where nothing is to be judged: each hook costs a round trip."""
-        if not self._policies:
-            return {}
+        """For the SDK. None where nothing is to be judged, and no tool server can have failed
+        meanwhile: each hook costs a round trip."""
+        hooks: dict[Any, Any] = {}
+        if self._policies:
+            hooks["PreToolUse"] = self.before_tool
+        if self._policies or self._servers:
+            hooks["UserPromptSubmit"] = self.before_prompt
         patience = len(self._policies) * JUDGE_SECONDS + MARGIN
         return {
             event: [HookMatcher(hooks=[hook], timeout=patience, on_failure="block")]
-            for event, hook in (
-                ("PreToolUse", self.before_tool),
-                ("UserPromptSubmit", self.before_prompt),
-            )
+            for event, hook in hooks.items()
         }
 
     async def refusal(self, turn_id: TurnId, prompt: str) -> Refused | None:
@@ -122,11 +130,11 @@ class Hooks:
         return refused.reason
 
     def _annotated(self, turn_id: TurnId, notes: list[Noted]) -> dict[str, Any]:
-        if not notes:
-            return {}
         for noted in notes:
             self._say(PromptAnnotated(turn_id=turn_id, note=noted.note, policy=noted.policy))
-        context = "\n".join(noted.note for noted in notes)
+        context = "\n".join([*(noted.note for noted in notes), *self._servers.news()])
+        if not context:
+            return {}
         return {
             "hookSpecificOutput": {
                 "hookEventName": "UserPromptSubmit",

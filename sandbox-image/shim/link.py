@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import WebSocketException
 
@@ -42,7 +43,8 @@ log = logging.getLogger("shim.link")
 
 
 class Link:
-    """`run` never ends by itself. `on_command` must not block."""
+    """`run` never ends by itself. `on_command` must not block; `on_anew` says what a control plane
+    that was started anew has to know."""
 
     def __init__(
         self,
@@ -50,11 +52,13 @@ class Link:
         hello: Hello,
         outbox: EventOutbox,
         on_command: Callable[[SandboxCommand], None],
+        on_anew: Callable[[], None] = lambda: None,
         socket: Path = SOCKET,
     ) -> None:
         self._hello = hello
         self._outbox = outbox
         self._on_command = on_command
+        self._on_anew = on_anew
         self._socket = socket
         self._received = 0
         """The highest command number seen."""
@@ -87,13 +91,16 @@ class Link:
             ping_interval=None,
             close_timeout=CLOSE_SECONDS,
         )
-        await connection.send(link_codec.encode(self._hello))
+        hello = msgspec.structs.replace(self._hello, received=self._received)
+        await connection.send(link_codec.encode(hello))
         welcome = link_codec.decode(await connection.recv())
         if not isinstance(welcome, Welcome):
             await connection.close()
             raise MalformedFrame("The link was not welcomed.")
         self._outbox.acknowledge(welcome.acknowledged)
         self._outbox.rewind()
+        if welcome.anew:
+            self._on_anew()
         self._told = 0
         self._news.set()
         return connection

@@ -8,16 +8,17 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from claude_agent_sdk import CanUseTool, ClaudeAgentOptions, HookMatcher
-from claude_agent_sdk.types import SystemPromptPreset
+from claude_agent_sdk import CanUseTool, ClaudeAgentOptions, HookMatcher, SessionStore
+from claude_agent_sdk.types import McpServerConfig, SystemPromptPreset
 
 from orchestrator.protocol.agent import AgentSetup
+from shim.fence import fenced_shell
 
 WORKSPACE = "/workspace"
 MAX_MESSAGE_BYTES = 64 << 20
 """One message of the CLI. The SDK's own limit, 1 MiB, ends a session at the first large image."""
 
-FILE_TOOLS_STAY = json.dumps({"permissions": {"blockFileToolReadsOutsideWorkingDirectories": True}})
+FILE_TOOLS_STAY = {"blockFileToolReadsOutsideWorkingDirectories": True}
 """The CLI reads what a prompt names as `@path` (a person's, or one that Claude writes for a
 subagent) without asking. With this it does so in the workspace only, wherever links lead, and its
 file tools stay there, too; a command that leaves the workspace is asked for as ever. The CLI heeds
@@ -31,9 +32,14 @@ def agent_options(
     *,
     can_use_tool: CanUseTool,
     stderr: Callable[[str], None],
+    store: SessionStore | None = None,
     hooks: dict[Any, list[HookMatcher]] | None = None,
+    servers: dict[str, McpServerConfig] | None = None,
     workspace: str = WORKSPACE,
+    resume: str | None = None,
 ) -> ClaudeAgentOptions:
+    """`resume`: an agent session whose transcript is where the CLI keeps its own. (The SDK's own
+    option of that name would put what the store has into another home.)"""
     return ClaudeAgentOptions(
         model=setup.model,
         permission_mode=setup.permission_mode,
@@ -41,9 +47,10 @@ def agent_options(
         disallowed_tools=setup.disallowed_tools,
         max_turns=setup.max_turns,
         setting_sources=[],
-        settings=FILE_TOOLS_STAY,
+        settings=_settings(setup),
         strict_mcp_config=True,
-        env=NO_MENTIONS if setup.forbidden or setup.policies else {},
+        mcp_servers=servers or {},
+        env=fenced_shell() | (NO_MENTIONS if setup.forbidden or setup.policies else {}),
         hooks=hooks or None,
         include_partial_messages=True,
         forward_subagent_text=True,
@@ -51,6 +58,17 @@ def agent_options(
         can_use_tool=can_use_tool,
         stderr=stderr,
         max_buffer_size=MAX_MESSAGE_BYTES,
+        session_store=store,
+        session_store_flush="eager",
+        extra_args={"resume": resume} if resume else {},
+    )
+
+
+def _settings(setup: AgentSetup) -> str:
+    """`bashOutputMaxChars`: what a command writes beyond it goes to a file, and Claude is told. The
+    CLI takes 4,000 to 128,000."""
+    return json.dumps(
+        {"permissions": FILE_TOOLS_STAY, "bashOutputMaxChars": setup.max_output_chars}
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from orchestrator.protocol.events import TRANSIENT
 from orchestrator.protocol.link import Numbered
 from orchestrator.protocol.outbox import Outbox
-from orchestrator.protocol.sandbox_events import SandboxEvent
+from orchestrator.protocol.sandbox_events import SandboxWord
 from shim.fitting import fit
 
 SOFT_BYTES = 8 << 20
@@ -32,8 +32,8 @@ class EventOutbox:
         self._room.set()
         self.on_added: Callable[[], None] = lambda: None
 
-    def say(self, event: SandboxEvent) -> None:
-        """Number an event and keep it."""
+    def say(self, event: SandboxWord) -> None:
+        """Number an event, or a word of the transcript, and keep it."""
         if isinstance(event, TRANSIENT) and self._outbox.size > self._soft:
             return
         self._unsent.append(self._outbox.add(fit(event)))

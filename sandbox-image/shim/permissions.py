@@ -7,7 +7,6 @@ the CLI is told to run.
 """
 
 import asyncio
-import uuid
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
@@ -16,40 +15,41 @@ from claude_agent_sdk import (
     PermissionResult,
     PermissionResultAllow,
     PermissionResultDeny,
-    PermissionUpdate,
     ToolPermissionContext,
 )
 
-from orchestrator.protocol.commands import AnswerPermission, AnswerQuestion, PermissionDecision
+from orchestrator.protocol.commands import (
+    AnswerPermission,
+    AnswerQuestion,
+    PendingTool,
+    PermissionDecision,
+)
 from orchestrator.protocol.ids import PermissionId, QuestionId
-from orchestrator.protocol.input_hash import input_hash
-from orchestrator.protocol.intricacy import too_intricate
-from orchestrator.protocol.link import MAX_EVENT_BYTES
 from orchestrator.protocol.sandbox_events import (
     PermissionRequested,
-    PermissionWithdrawn,
     QuestionAsked,
-    QuestionWithdrawn,
     SandboxEvent,
-    sandbox_event_codec,
 )
-from shim.bounds import bounded
-from shim.foreign_values import as_dict, as_text_or_none
-from shim.questions import read_questions
-from shim.suggestions import describe, granted
+from shim.permission_requests import (
+    QUESTION_TOOL,
+    STOPPED,
+    Asked,
+    as_before,
+    as_shown,
+    asked_about,
+    name_of,
+    result_of,
+    size_of,
+    withdrawn,
+)
 
 MAX_WAITING = 64
 """Requests at once. More is no agent at work, but something that floods the person."""
 MAX_WAITING_BYTES = 6 << 20
 """JSON bytes of all that wait. The control plane keeps a little more."""
-MAX_INPUT_BYTES = 512 << 10
-"""JSON bytes of an input that can be shown whole."""
-MAX_REQUEST_BYTES = MAX_EVENT_BYTES - (64 << 10)
-"""JSON bytes of a request with all that the CLI says of it. A longer event would be cut."""
 TOO_LARGE = "The input is too large to be shown to a person."
 TOO_MANY = "Too many questions are waiting for a person."
-STOPPED = "The turn was stopped."
-QUESTION_TOOL = "AskUserQuestion"
+ANOTHER = "This is not what was asked before."
 
 Say = Callable[[SandboxEvent], None]
 
@@ -63,7 +63,13 @@ class Forbids(Protocol):
     ) -> str | None: ...
 
 
-async def _nothing(*_given: object, **_also: object) -> str | None:
+class BeforeAsking(Protocol):
+    """Returns when a person may be asked about this use of a tool."""
+
+    async def __call__(self, tool_use_id: str | None) -> None: ...
+
+
+async def _nothing(*_given: object, **_also: object) -> None:
     return None
 
 
@@ -76,10 +82,30 @@ class InputChanged(Exception):
 
 
 class _Open(msgspec.Struct, frozen=True):
-    """A request that waits for a person."""
+    """What waits for a person. Its answer is a decision, or what was chosen for each question; None
+    where no answer is needed any more."""
 
-    request: PermissionRequested
-    answer: "asyncio.Future[PermissionDecision | None]"
+    asked: Asked
+    answer: "asyncio.Future[Any]"
+
+
+class Expected:
+    """What an earlier sandbox had asked, and whether it was asked again."""
+
+    def __init__(self, pending: PendingTool) -> None:
+        self.pending = pending
+        self._came: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def came(self, *, well: bool) -> None:
+        if not self._came.done():
+            self._came.set_result(well)
+
+    async def was_asked(self, *, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._came
+        except TimeoutError:
+            return False
 
 
 class Permissions:
@@ -90,180 +116,143 @@ class Permissions:
     """
 
     def __init__(
-        self, say: Say, *, allowed_tools: Collection[str] = (), forbids: Forbids = _nothing
+        self,
+        say: Say,
+        *,
+        allowed_tools: Collection[str] = (),
+        forbids: Forbids = _nothing,
+        before_asking: BeforeAsking = _nothing,
     ) -> None:
         self._say = say
+        self._before_asking = before_asking
         self._forbids = forbids
         self._allowed_tools = frozenset(allowed_tools)
-        self._permissions: dict[PermissionId, _Open] = {}
-        self._questions: dict[QuestionId, asyncio.Future[dict[str, str] | None]] = {}
+        self._open: dict[str, _Open] = {}
         self._sizes: dict[str, int] = {}
         """JSON bytes of each that waits, by its id."""
+        self._expected: Expected | None = None
+        self._is_closing = False
+
+    def expect(self, pending: PendingTool) -> Expected:
+        """A resumed CLI will ask again what an earlier one did; it goes by the name that it had."""
+        self._expected = Expected(pending)
+        return self._expected
+
+    def close(self) -> None:
+        """The sandbox is given up: what is open stays so, and is asked again in the next one."""
+        self._is_closing = True
 
     async def can_use_tool(
         self, tool_name: str, tool_input: dict[str, Any], context: ToolPermissionContext
     ) -> PermissionResult:
-        if tool_name in self._allowed_tools and tool_name != QUESTION_TOOL:
+        """The SDK's callback."""
+        expected = self._take_expected(context.tool_use_id)
+        if expected is None and tool_name in self._allowed_tools and tool_name != QUESTION_TOOL:
             return PermissionResultAllow()
-        if len(self._sizes) >= MAX_WAITING:
-            return PermissionResultDeny(message=TOO_MANY)
-        shown = _as_shown(tool_input)
+        shown = as_shown(tool_input)
         if shown is None:
             return PermissionResultDeny(message=TOO_LARGE)
-        if tool_name == QUESTION_TOOL and read_questions(shown):
-            asked = _question(shown, context)
-            refusal = self._take_place(asked.question_id, asked)
-            return refusal or await self._ask_question(asked, shown)
-        request = _request(tool_name, shown, context)
-        refusal = self._take_place(request.permission_id, request)
-        return refusal or await self._ask_permission(request, context)
+        asked = asked_about(tool_name, shown, context)
+        if expected is not None:
+            before = as_before(asked, expected.pending)
+            expected.came(well=before is not None)
+            if before is None:
+                return PermissionResultDeny(message=ANOTHER, interrupt=True)
+            asked = before
+        refusal = self._take_place(asked)
+        if refusal is not None:
+            return refusal
+        if isinstance(asked, QuestionAsked):
+            return await self._ask_question(asked, shown)
+        return await self._ask_permission(asked, context, judge=expected is not None)
 
     def answer_permission(self, command: AnswerPermission) -> None:
         """Raises AnswerUnexpected, InputChanged."""
-        waiting = self._permissions.get(command.permission_id)
-        if waiting is None or waiting.answer.done():
-            raise AnswerUnexpected
-        if command.decision.input_hash != waiting.request.input_hash:
+        waiting = self._waiting(command.permission_id)
+        assert isinstance(waiting.asked, PermissionRequested)
+        if command.decision.input_hash != waiting.asked.input_hash:
             waiting.answer.set_result(None)
             raise InputChanged
         waiting.answer.set_result(command.decision)
 
     def answer_question(self, command: AnswerQuestion) -> None:
         """Raises AnswerUnexpected."""
-        waiting = self._questions.get(command.question_id)
-        if waiting is None or waiting.done():
+        self._waiting(command.question_id).answer.set_result(command.answers)
+
+    def _waiting(self, name: PermissionId | QuestionId) -> _Open:
+        waiting = self._open.get(name)
+        if waiting is None or waiting.answer.done():
             raise AnswerUnexpected
-        waiting.set_result(command.answers)
+        return waiting
 
     def withdraw_all(self) -> None:
         """The turn was stopped, or the agent is gone: no answer is needed any more."""
-        for permission in self._permissions.values():
-            if not permission.answer.done():
-                permission.answer.set_result(None)
-        for question in self._questions.values():
-            if not question.done():
-                question.set_result(None)
+        for waiting in self._open.values():
+            if not waiting.answer.done():
+                waiting.answer.set_result(None)
 
-    def _take_place(
-        self, key: str, asked: PermissionRequested | QuestionAsked
-    ) -> PermissionResultDeny | None:
+    def say_again(self) -> None:
+        """What is open, under the names that it was asked by before."""
+        for waiting in self._open.values():
+            if not waiting.answer.done():
+                self._say(waiting.asked)
+
+    def _take_expected(self, tool_use_id: str | None) -> Expected | None:
+        expected = self._expected
+        if expected is None or expected.pending.tool_use_id != tool_use_id:
+            return None
+        self._expected = None
+        return expected
+
+    def _take_place(self, asked: Asked) -> PermissionResultDeny | None:
         """Whoever asks then gives the place back."""
-        size = _size(asked)
+        size = size_of(asked)
         if size is None:
             return PermissionResultDeny(message=TOO_LARGE)
-        if sum(self._sizes.values()) + size > MAX_WAITING_BYTES:
+        too_many = len(self._sizes) >= MAX_WAITING
+        if too_many or sum(self._sizes.values()) + size > MAX_WAITING_BYTES:
             return PermissionResultDeny(message=TOO_MANY)
-        self._sizes[key] = size
+        self._sizes[name_of(asked)] = size
         return None
 
-    async def _ask_permission(
-        self, request: PermissionRequested, context: ToolPermissionContext
-    ) -> PermissionResult:
-        answer = asyncio.get_running_loop().create_future()
-        self._permissions[request.permission_id] = _Open(request, answer)
-        decision: PermissionDecision | None = None
+    async def _ask(self, asked: Asked) -> Any:
+        """The answer, or None. Not said is what was withdrawn before it was asked, and what is
+        withdrawn while the sandbox is given up."""
+        name = name_of(asked)
+        waiting = self._open[name] = _Open(asked, asyncio.get_running_loop().create_future())
+        was_asked, answer = False, None
         try:
-            self._say(request)
-            decision = await answer
+            await self._before_asking(asked.tool_use_id)
+            if not waiting.answer.done():
+                self._say(asked)
+                was_asked = True
+            answer = await waiting.answer
         finally:
-            del self._permissions[request.permission_id]
-            del self._sizes[request.permission_id]
-            if decision is None:
-                self._say(PermissionWithdrawn(permission_id=request.permission_id))
-        result = _result(decision, request, context.suggestions)
-        if decision is None or decision.updated_input is None:
+            del self._open[name]
+            del self._sizes[name]
+            if was_asked and answer is None and not self._is_closing:
+                self._say(withdrawn(asked))
+        return answer
+
+    async def _ask_permission(
+        self, request: PermissionRequested, context: ToolPermissionContext, *, judge: bool
+    ) -> PermissionResult:
+        """`judge`: also what nobody changed. The hooks of a resumed CLI are late for it."""
+        decision: PermissionDecision | None = await self._ask(request)
+        result = result_of(decision, request, context.suggestions)
+        if not isinstance(result, PermissionResultAllow):
+            return result
+        if not judge and (decision is None or decision.updated_input is None):
             return result
         reason = await self._forbids(
-            request.tool_name, decision.updated_input, tool_use_id=request.tool_use_id
+            request.tool_name, result.updated_input or {}, tool_use_id=request.tool_use_id
         )
         return result if reason is None else PermissionResultDeny(message=reason)
 
     async def _ask_question(
         self, asked: QuestionAsked, tool_input: dict[str, Any]
     ) -> PermissionResult:
-        question_id = asked.question_id
-        waiting = asyncio.get_running_loop().create_future()
-        self._questions[question_id] = waiting
-        answers: dict[str, str] | None = None
-        try:
-            self._say(asked)
-            answers = await waiting
-        finally:
-            del self._questions[question_id]
-            del self._sizes[question_id]
-            if answers is None:
-                self._say(QuestionWithdrawn(question_id=question_id))
+        answers: dict[str, str] | None = await self._ask(asked)
         if answers is None:
             return PermissionResultDeny(message=STOPPED, interrupt=True)
         return PermissionResultAllow(updated_input={**tool_input, "answers": answers})
-
-
-def _request(
-    tool_name: str, shown: dict[str, Any], context: ToolPermissionContext
-) -> PermissionRequested:
-    return PermissionRequested(
-        permission_id=PermissionId(uuid.uuid4().hex),
-        tool_name=tool_name,
-        input=shown,
-        input_hash=input_hash(tool_name, shown),
-        tool_use_id=as_text_or_none(context.tool_use_id),
-        title=as_text_or_none(context.title),
-        display_name=as_text_or_none(context.display_name),
-        description=as_text_or_none(context.description),
-        reason=as_text_or_none(context.decision_reason),
-        blocked_path=as_text_or_none(context.blocked_path),
-        agent=as_text_or_none(context.agent_id),
-        suggestions=[describe(update) for update in context.suggestions],
-    )
-
-
-def _question(shown: dict[str, Any], context: ToolPermissionContext) -> QuestionAsked:
-    return QuestionAsked(
-        question_id=QuestionId(uuid.uuid4().hex),
-        questions=read_questions(shown),
-        tool_use_id=as_text_or_none(context.tool_use_id),
-    )
-
-
-def _result(
-    decision: PermissionDecision | None,
-    request: PermissionRequested,
-    suggestions: list[PermissionUpdate],
-) -> PermissionResult:
-    """What is allowed goes back whole: not "the input", whichever that is, but this one."""
-    if decision is None:
-        return PermissionResultDeny(message=STOPPED, interrupt=True)
-    if decision.choice in ("deny", "deny_and_stop"):
-        return PermissionResultDeny(
-            message=decision.reason or "The user does not want this to be done.",
-            interrupt=decision.choice == "deny_and_stop",
-        )
-    always = decision.choice == "allow_always"
-    changed = decision.updated_input
-    return PermissionResultAllow(
-        updated_input=request.input if changed is None else changed,
-        updated_permissions=granted(suggestions, decision.suggestions) if always else None,
-    )
-
-
-def _as_shown(tool_input: dict[str, Any]) -> dict[str, Any] | None:
-    """The input as whoever reads its JSON has it. None for what cannot be shown whole."""
-    try:
-        body = msgspec.json.encode(as_dict(tool_input))
-        if len(body) > MAX_INPUT_BYTES:
-            return None
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (ValueError, TypeError, RecursionError):  # half characters, or nesting without end
-        return None
-
-
-def _size(asked: PermissionRequested | QuestionAsked) -> int | None:
-    """Its JSON bytes; None for what would not cross the link exactly as it is (see `fitting`): what
-    is cut is not shown whole, and an input that is cut has another hash."""
-    if too_intricate(asked) or bounded(asked) is not asked:
-        return None
-    try:
-        size = len(sandbox_event_codec.encode(asked).encode())
-    except (ValueError, TypeError, RecursionError):
-        return None
-    return size if size <= MAX_REQUEST_BYTES else None

@@ -5,6 +5,7 @@ one entry each, and only their results say what became of it. Pure.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from orchestrator.protocol.event_parts import Todo
@@ -55,6 +56,27 @@ class TodoList:
                 return self._listed([as_dict(item) for item in as_list(result.get("tasks"))])
             case _:
                 return []
+
+    def retrace(self, entries: Iterable[dict[str, Any]]) -> list[TodosChanged]:
+        """What became of the list in a transcript, whatever it was before."""
+        self._todos = []
+        for entry in entries:
+            detail = entry.get("toolUseResult")
+            for block in as_list(as_dict(entry.get("message")).get("content")):
+                self._retrace(as_dict(block), detail)
+        self._calls.clear()
+        return [TodosChanged(todos=self._todos)]
+
+    def _retrace(self, block: dict[str, Any], detail: object) -> None:
+        match block.get("type"):
+            case "tool_use":
+                name, tool_input = as_text(block.get("name")), as_dict(block.get("input"))
+                self.tool_started(as_text(block.get("id")), name, tool_input, parent=None)
+            case "tool_result":
+                is_error = bool(block.get("is_error"))
+                self.tool_finished(as_text(block.get("tool_use_id")), detail, is_error=is_error)
+            case _:
+                pass
 
     def forget(self) -> list[TodosChanged]:
         """The conversation was reset."""

@@ -1,7 +1,8 @@
 """Carries out transfers: dials a connection for each and sends or takes what was ordered.
 
 What a transfer is, is in `orchestrator.protocol.transfers`. The files themselves are on a tmpfs, so
-chunks are read and written where they are; only what walks directories goes to a thread.
+chunks are read and written where they are; what walks directories, packs and unpacks goes to a
+thread.
 """
 
 import asyncio
@@ -25,17 +26,30 @@ from orchestrator.protocol.transfers import (
     Measured,
     Omitted,
     Ready,
+    ReceiveCheckpoint,
     ReceiveFile,
     Refused,
+    SendCheckpoint,
     SendFile,
     SendTree,
     Stored,
+    TakeTranscript,
     TransferFrame,
+    TransferRequest,
     transfer_codec,
 )
 from shim import files
+from shim.checkpoint_transfers import (
+    receive_checkpoint,
+    say,
+    send_checkpoint,
+    take_transcript,
+)
+from shim.checkpoints import Checkpoints
+from shim.contents import HOME, Roots
 from shim.files import Unfit
 from shim.link import SOCKET
+from shim.transcript_answers import TranscriptTaker, nobody_asks
 
 URI = f"ws://control-plane.internal{TRANSFERS_PATH}"
 MOST = 8
@@ -49,9 +63,21 @@ log = logging.getLogger("shim.transfers")
 
 
 class Transfers:
-    def __init__(self, *, workspace: str, socket: Path = SOCKET) -> None:
+    """`transcripts` is who asks for transcripts."""
+
+    def __init__(
+        self,
+        *,
+        workspace: str,
+        home: str = HOME,
+        socket: Path = SOCKET,
+        transcripts: TranscriptTaker = nobody_asks,
+    ) -> None:
         self._workspace = workspace
         self._socket = socket
+        self._transcripts = transcripts
+        self._checkpoints = Checkpoints(Roots(workspace=workspace, home=home))
+        self._one_checkpoint = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def before(self, agent: Callable[[SandboxCommand], None]) -> Callable[[SandboxCommand], None]:
@@ -90,37 +116,51 @@ class Transfers:
                 open_timeout=DIAL_SECONDS,
                 close_timeout=CLOSE_SECONDS,
             ) as connection:
-                await Carrier(connection, self._workspace).carry_out(order)
+                await self._carry_out_on(connection, order.request)
                 await connection.wait_closed()
         except (OSError, WebSocketException, TimeoutError) as error:
             log.info("transfer.broke", extra={"reason": f"{type(error).__name__}: {error}"})
 
+    async def _carry_out_on(self, connection: ClientConnection, request: TransferRequest) -> None:
+        try:
+            match request:
+                case SendCheckpoint():
+                    async with self._one_checkpoint:
+                        await send_checkpoint(connection, self._checkpoints, request)
+                case ReceiveCheckpoint():
+                    async with self._one_checkpoint:
+                        await receive_checkpoint(connection, self._checkpoints, request)
+                case TakeTranscript():
+                    await take_transcript(connection, self._transcripts, request)
+                case _:
+                    await Carrier(connection, self._workspace).carry_out(request)
+        except Unfit as unfit:
+            await say(connection, Refused(why=unfit.why))
+
 
 class Carrier:
-    """One transfer, on its connection."""
+    """One transfer of a person's files, on its connection."""
 
     def __init__(self, connection: ClientConnection, workspace: str) -> None:
         self._connection = connection
         self._root = workspace
 
-    async def carry_out(self, order: OpenTransfer) -> None:
-        try:
-            match order.request:
-                case ListFiles() as request:
-                    await self._list(request)
-                case SendFile(path=path):
-                    await self._send_file(path)
-                case SendTree() as request:
-                    await self._send_tree(request)
-                case ReceiveFile() as request:
-                    await self._receive(request)
-                case _:
-                    assert_never(order.request)
-        except Unfit as unfit:
-            await self._say(Refused(why=unfit.why))
+    async def carry_out(self, order: ListFiles | SendFile | SendTree | ReceiveFile) -> None:
+        """Raises Unfit."""
+        match order:
+            case ListFiles():
+                await self._list(order)
+            case SendFile():
+                await self._send_file(order.path)
+            case SendTree():
+                await self._send_tree(order)
+            case ReceiveFile():
+                await self._receive(order)
+            case _:
+                assert_never(order)
 
     async def _say(self, frame: TransferFrame) -> None:
-        await self._connection.send(transfer_codec.encode(frame))
+        await say(self._connection, frame)
 
     async def _list(self, request: ListFiles) -> None:
         entries, omitted, truncated = await asyncio.to_thread(

@@ -4,6 +4,7 @@ What has no event of its own becomes `SystemNoted`, so that nothing the CLI says
 it will say one day ends a session. `ResultMessage` is the turn's: see `turn_results`.
 """
 
+from collections.abc import Iterable
 from typing import Any, get_args
 
 from claude_agent_sdk import (
@@ -66,6 +67,11 @@ class Translator:
         self._todos = TodoList()
         self._ready: AgentReady | None = None
         self._mode: str | None = None
+
+    def resumed(self, entries: Iterable[dict[str, Any]]) -> list[SandboxEvent]:
+        """The conversation goes on where this transcript ends. What there was to do is told again:
+        it may be another list than the one that was seen last."""
+        return [*self._todos.retrace(entries)]
 
     def translate(self, message: object) -> list[SandboxEvent]:
         try:

@@ -16,8 +16,8 @@ from websockets.exceptions import ConnectionClosed
 
 from orchestrator.protocol import sandbox_events
 from orchestrator.protocol.agent import AgentSetup
-from orchestrator.protocol.commands import SandboxCommand, sandbox_command_codec
-from orchestrator.protocol.ids import ProfileName, SlotId, TurnId
+from orchestrator.protocol.commands import OpenTransfer, SandboxCommand, sandbox_command_codec
+from orchestrator.protocol.ids import ProfileName, SandboxId, SessionId, SlotId, TurnId
 from orchestrator.protocol.link import (
     MAX_FRAME_BYTES,
     Batch,
@@ -25,6 +25,15 @@ from orchestrator.protocol.link import (
     Numbered,
     Welcome,
     link_codec,
+)
+from orchestrator.protocol.transcripts import TranscriptWord
+from orchestrator.protocol.transfers import (
+    CHUNK_BYTES,
+    TRANSFERS_PATH,
+    Done,
+    Ready,
+    TakeTranscript,
+    transfer_codec,
 )
 from orchestrator.sandboxes.container_spec import (
     Host,
@@ -36,7 +45,11 @@ from orchestrator.sandboxes.container_spec import (
 from orchestrator.sandboxes.image_builder import BuiltImage
 from orchestrator.sandboxes.settings import SlotSettings
 from orchestrator.sandboxes.slots import Slot, Slots
+from orchestrator.sessions.limits import SessionLimits
+from orchestrator.sessions.ports import ReceivedEvent
 from orchestrator.sessions.profiles import Profile
+from orchestrator.sessions.transcripts import Transcripts
+from orchestrator.testing.memory_transcripts import MemoryTranscriptStore
 from orchestrator.testing.scripted_model import ScriptedModel
 
 PATIENCE = 60.0
@@ -44,9 +57,25 @@ E = TypeVar("E")
 
 
 class ListeningPlane:
-    """Numbers commands, keeps events, drops the link when told to."""
+    """Numbers commands, keeps events and transcripts, drops the link when told to.
 
-    def __init__(self) -> None:
+    With `transcripts` it takes a conversation up where another plane left it.
+    """
+
+    def __init__(self, transcripts: MemoryTranscriptStore | None = None) -> None:
+        self.id = SandboxId(secrets.token_hex(4))
+        self.store = transcripts or MemoryTranscriptStore()
+        self.transcripts = Transcripts(
+            SessionId("s"),
+            store=self.store,
+            sandbox=self,  # type: ignore[arg-type] - as much of one as that needs
+            branch=0,
+            held=0,
+            limits=SessionLimits(),
+        )
+        self.anew = False
+        """Whether the next welcome is that of a control plane that was started anew."""
+        self._answers: dict[str, tuple[AsyncIterator[bytes] | None, asyncio.Event]] = {}
         self.hello: Hello | None = None
         self.hellos = 0
         self.numbers: list[int] = []
@@ -57,22 +86,30 @@ class ListeningPlane:
         self._connection: ServerConnection | None = None
 
     async def serve(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
         with contextlib.suppress(ConnectionClosed):  # how a killed sandbox says goodbye
-            await self._serve(connection)
+            if connection.request.path.startswith(TRANSFERS_PATH):
+                await self._answer(connection, connection.request.path[len(TRANSFERS_PATH) :])
+            else:
+                await self._serve(connection)
 
     async def _serve(self, connection: ServerConnection) -> None:
         hello = link_codec.decode(await connection.recv())
         assert isinstance(hello, Hello)
         self.hello, self.hellos = hello, self.hellos + 1
-        await connection.send(link_codec.encode(Welcome(acknowledged=self._held)))
+        await connection.send(link_codec.encode(Welcome(acknowledged=self._held, anew=self.anew)))
         self._connection = connection
         await self._notify()
         async for frame in connection:
             batch = link_codec.decode(frame)
             assert isinstance(batch, Batch)
             for item in batch.items:
+                event = sandbox_events.sandbox_word_codec.decode(bytes(item.body))
+                if isinstance(event, TranscriptWord):
+                    body = bytes(item.body)
+                    await self.transcripts.take(ReceivedEvent(n=item.n, event=event, body=body))
                 self.numbers.append(item.n)
-                self.events.append(sandbox_events.sandbox_event_codec.decode(bytes(item.body)))
+                self.events.append(event)
             await self._notify()
             if self.acknowledges:
                 await connection.send(link_codec.encode(Batch(acknowledged=self._held)))
@@ -84,6 +121,24 @@ class ListeningPlane:
     async def _notify(self) -> None:
         async with self._news:
             self._news.notify_all()
+
+    async def give_transcript(self, ask_id: str, pieces: AsyncIterator[bytes] | None) -> None:
+        transfer_id, done = secrets.token_hex(8), asyncio.Event()
+        self._answers[transfer_id] = (pieces, done)
+        request = TakeTranscript(ask_id=ask_id, found=pieces is not None)
+        await self.send(OpenTransfer(transfer_id=transfer_id, request=request))
+        await done.wait()
+
+    async def _answer(self, connection: ServerConnection, transfer_id: str) -> None:
+        pieces, done = self._answers.pop(transfer_id)
+        assert isinstance(transfer_codec.decode(await connection.recv()), Ready)
+        if pieces is not None:
+            async for piece in pieces:
+                for start in range(0, len(piece), CHUNK_BYTES):
+                    await connection.send(piece[start : start + CHUNK_BYTES])
+        await connection.send(transfer_codec.encode(Done()))
+        await connection.recv()
+        done.set()
 
     async def send(self, *commands: SandboxCommand, repeat: bool = False) -> None:
         """With `repeat`, everything that was ever sent goes along again."""
@@ -166,12 +221,12 @@ async def start_sandbox(
 
     @contextlib.asynccontextmanager
     async def start(
-        image: BuiltImage = sandbox_image, **setup: Any
+        image: BuiltImage = sandbox_image, plane: ListeningPlane | None = None, **setup: Any
     ) -> AsyncIterator[RunningSandbox]:
         agent = AgentSetup(model="claude-sonnet-4-5", **setup)
         profile = Profile(name=ProfileName("test"), title="Test", agent=agent)
         slot = slots.create(SlotId(secrets.token_hex(16)), agent)
-        plane = ListeningPlane()
+        plane = plane or ListeningPlane()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(slots.remove, slot.id)
             link = await stack.enter_async_context(_listen(plane, slot))

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from claude_agent_sdk import Transport
 from shim import agent as agent_module
-from shim.agent import Agent, AgentUnavailable
+from shim.agent import Agent
+from shim.agent_client import AgentUnavailable
 from shim.outbox import EventOutbox
 
 from orchestrator.protocol import sandbox_events

@@ -14,7 +14,7 @@ from orchestrator.protocol.sandbox_events import (
     ToolFinished,
     ToolStarted,
     TurnEnded,
-    sandbox_event_codec,
+    sandbox_word_codec,
 )
 
 
@@ -65,7 +65,7 @@ def test_what_is_sent_can_be_read():
     event = AgentReady(
         agent_session_id="s" * 999, model="", cwd="/" * 9999, permission_mode="\ud800" * 999
     )
-    assert isinstance(sandbox_event_codec.decode(fit(event)), AgentReady)
+    assert isinstance(sandbox_word_codec.decode(fit(event)), AgentReady)
 
 
 def test_intricate_values():
@@ -76,13 +76,13 @@ def test_intricate_values():
     started = ToolStarted(
         tool_use_id="t", message_id="m", index=0, name="Bash", input={"command": "ls", "x": deep}
     )
-    said = sandbox_event_codec.decode(fit(started))
+    said = sandbox_word_codec.decode(fit(started))
     assert isinstance(said, ToolStarted)
     assert said.name == "Bash"
     assert said.input == {"omitted": "more parts than can be shown"}
     parts = [ContentPart(kind="other", other=[[]] * 20_000), ContentPart(kind="text", text="seen")]
     finished = ToolFinished(tool_use_id="t", content=parts, detail=[{}] * 20_000)
-    read = sandbox_event_codec.decode(fit(finished))
+    read = sandbox_word_codec.decode(fit(finished))
     assert isinstance(read, ToolFinished)
     assert read.content[1].text == "seen"
     assert not too_intricate(read)
@@ -92,6 +92,6 @@ def test_a_result_of_many_intricate_parts():
     """Parts that are too much only together come as text: a tool always has its end."""
     parts = [ContentPart(kind="other", other=[[]] * 2_400) for _ in range(20)]
     event = ToolFinished(tool_use_id="t", content=parts)
-    read = sandbox_event_codec.decode(fit(event))
+    read = sandbox_word_codec.decode(fit(event))
     assert isinstance(read, ToolFinished)
     assert not too_intricate(read)

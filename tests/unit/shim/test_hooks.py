@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 from shim.hooks import Hooks
+from shim.mcp_servers import ToolServers
 from shim.policies import Policies
 from shim.turns import Turns
 
@@ -26,7 +27,12 @@ class Around:
         self.said: list[Any] = []
         self.policies = Policies(setup)
         self.turns = Turns(self.said.append)
-        self.hooks = Hooks(self.said.append, policies=self.policies, turns=self.turns)
+        self.hooks = Hooks(
+            self.said.append,
+            ToolServers([], say=self.said.append, workspace="/"),
+            policies=self.policies,
+            turns=self.turns,
+        )
 
     async def prompt(self, text: str) -> Any:
         return await self.hooks.before_prompt({"prompt": text}, None, {})

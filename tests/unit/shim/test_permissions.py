@@ -5,8 +5,8 @@ from typing import Any
 import claude_agent_sdk as sdk
 import pytest
 from claude_agent_sdk.types import PermissionRuleValue
+from shim.permission_requests import MAX_INPUT_BYTES
 from shim.permissions import (
-    MAX_INPUT_BYTES,
     MAX_WAITING,
     MAX_WAITING_BYTES,
     TOO_LARGE,
@@ -16,14 +16,20 @@ from shim.permissions import (
     Permissions,
 )
 
-from orchestrator.protocol.commands import AnswerPermission, AnswerQuestion, PermissionDecision
+from orchestrator.protocol.commands import (
+    AnswerPermission,
+    AnswerQuestion,
+    PendingTool,
+    PermissionDecision,
+)
+from orchestrator.protocol.ids import PermissionId, QuestionId, TurnId
 from orchestrator.protocol.input_hash import input_hash
 from orchestrator.protocol.sandbox_events import (
     PermissionRequested,
     PermissionWithdrawn,
     QuestionAsked,
     QuestionWithdrawn,
-    sandbox_event_codec,
+    sandbox_word_codec,
 )
 
 QUESTION = {"questions": [{"question": "Which?", "options": [{"label": "A"}], "multiSelect": True}]}
@@ -119,7 +125,7 @@ async def test_what_was_shown_is_what_runs(odd):
     """The CLI gets back what a reader of the event's JSON has, to the last character."""
     desk = Desk()
     task = await desk.ask("Write", {"file_path": "/workspace/x", "content": odd})
-    event = sandbox_event_codec.decode(sandbox_event_codec.encode(desk.said[0]))
+    event = sandbox_word_codec.decode(sandbox_word_codec.encode(desk.said[0]))
     assert event.input_hash == input_hash(event.tool_name, event.input)
     decision = PermissionDecision(choice="allow", input_hash=event.input_hash)
     desk.permissions.answer_permission(
@@ -307,3 +313,111 @@ async def test_tools_that_the_profile_allows_are_not_asked_for():
     task = await desk.ask("WebFetch", {})
     desk.permissions.withdraw_all()
     await task
+
+
+def pending(**which: Any) -> PendingTool:
+    return PendingTool(turn_id=TurnId("t"), tool_use_id="tool", **which)
+
+
+async def test_what_was_asked_before_is_asked_again():
+    """A resumed CLI's question goes by the name that it had, even where the profile would allow
+    it, and its policies judge what a person allows."""
+    judged: list[Any] = []
+
+    async def forbids(tool_name: str, tool_input: dict[str, Any], **_also: Any) -> None:
+        judged.append(tool_input)
+
+    desk = Desk(allowed_tools=["Bash"], forbids=forbids)
+    shown = input_hash("Bash", {"command": "ls"})
+    expected = desk.permissions.expect(
+        pending(permission_id=PermissionId("before"), input_hash=shown)
+    )
+    task = await desk.ask("Bash", {"command": "ls"}, tool_use_id="tool")
+    assert await expected.was_asked(seconds=1)
+    assert desk.said[0].permission_id == "before"
+    decision = PermissionDecision(choice="allow", input_hash=shown)
+    desk.permissions.answer_permission(
+        AnswerPermission(permission_id=PermissionId("before"), decision=decision)
+    )
+    assert (await task).updated_input == {"command": "ls"}
+    assert judged == [{"command": "ls"}]
+
+
+@pytest.mark.parametrize(
+    ("tool", "tool_input", "which"),
+    [
+        ("Bash", {"command": "rm"}, {"permission_id": "p", "input_hash": "0" * 64}),
+        ("Bash", {"command": "ls"}, {"question_id": "q"}),
+        ("AskUserQuestion", QUESTION, {"permission_id": "p", "input_hash": "0" * 64}),
+    ],
+)
+async def test_another_question_than_before_is_denied(tool, tool_input, which):
+    """What comes back otherwise than it was shown is neither asked nor run."""
+    desk = Desk()
+    expected = desk.permissions.expect(pending(**which))
+    context = sdk.ToolPermissionContext(tool_use_id="tool")
+    result = await desk.permissions.can_use_tool(tool, tool_input, context)
+    assert isinstance(result, sdk.PermissionResultDeny)
+    assert result.interrupt
+    assert not await expected.was_asked(seconds=1)
+    assert desk.said == []
+
+
+async def test_a_question_of_before_has_its_name():
+    """A question of an earlier sandbox is answered under the name that it had there."""
+    desk = Desk()
+    desk.permissions.expect(pending(question_id=QuestionId("before")))
+    task = await desk.ask("AskUserQuestion", QUESTION, tool_use_id="tool")
+    answer = AnswerQuestion(question_id=QuestionId("before"), answers={"Which?": "A"})
+    desk.permissions.answer_question(answer)
+    assert (await task).updated_input["answers"] == {"Which?": "A"}
+
+
+async def test_a_question_that_never_comes_is_not_awaited_for_ever():
+    """A CLI that does not ask again is noticed."""
+    expected = Desk().permissions.expect(pending(question_id=QuestionId("before")))
+    assert not await expected.was_asked(seconds=0.01)
+
+
+async def test_open_questions_are_said_again():
+    """What is open is said again as it was, what is answered is not."""
+    desk = Desk()
+    task = await desk.ask("Bash", {"command": "ls"})
+    other = await desk.ask("AskUserQuestion", QUESTION)
+    request, asked = desk.said
+    desk.permissions.say_again()
+    assert desk.said[2:] == [request, asked]
+    desk.permissions.withdraw_all()
+    desk.permissions.say_again()
+    assert desk.said[4:] == []
+    await asyncio.gather(task, other)
+
+
+async def test_nothing_is_withdrawn_when_the_sandbox_is_given_up():
+    """A question outlives its sandbox: the end of one withdraws nothing."""
+    desk = Desk()
+    task = await desk.ask("Bash", {"command": "ls"})
+    desk.permissions.close()
+    desk.permissions.withdraw_all()
+    await task
+    assert [type(event) for event in desk.said] == [PermissionRequested]
+
+
+async def test_a_question_waits_for_its_transcript():
+    """A person is asked when the transcript holds what it is about, and not at all where the turn
+    was stopped before that."""
+    held = asyncio.Event()
+
+    async def before_asking(tool_use_id: str | None) -> None:
+        assert tool_use_id == "tool"
+        await held.wait()
+
+    desk = Desk(before_asking=before_asking)
+    context = sdk.ToolPermissionContext(tool_use_id="tool")
+    task = asyncio.create_task(desk.permissions.can_use_tool("Bash", {"command": "ls"}, context))
+    await asyncio.sleep(0)
+    assert desk.said == []
+    desk.permissions.withdraw_all()
+    held.set()
+    assert (await task).interrupt
+    assert desk.said == []

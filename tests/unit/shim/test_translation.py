@@ -105,7 +105,7 @@ def delta(index: int, **fields: Any) -> sdk.StreamEvent:
 def test_translation_is_total(sent: list[Any]):
     """Whatever the CLI sends, there is no exception, and every event arrives as what it is."""
     for event in translate(*sent):
-        received = sandbox_events.sandbox_event_codec.decode(fit(event))
+        received = sandbox_events.sandbox_word_codec.decode(fit(event))
         assert type(received) is type(event)
         assert not isinstance(received, Unrecognised)
 
@@ -116,7 +116,7 @@ def test_every_result_ends_its_turn(result: sdk.ResultMessage, stopped: bool):
     """Whatever is in a result, it becomes a TurnEnded that arrives."""
     ended = turn_ended(result, turn_id=TurnId("t"), stopped=stopped)
     assert isinstance(
-        sandbox_events.sandbox_event_codec.decode(fit(ended)), sandbox_events.TurnEnded
+        sandbox_events.sandbox_word_codec.decode(fit(ended)), sandbox_events.TurnEnded
     )
 
 
@@ -424,7 +424,7 @@ def test_large_results_are_cut_and_say_so():
     [event] = translate(sdk.UserMessage(content=[block], tool_use_result={"stdout": "x" * 10}))
     body = fit(event)
     assert len(body) <= MAX_EVENT_BYTES
-    received = sandbox_events.sandbox_event_codec.decode(body)
+    received = sandbox_events.sandbox_word_codec.decode(body)
     assert isinstance(received, sandbox_events.ToolFinished)
     assert received.omitted + len(received.content[0].text) == 3 * MAX_EVENT_BYTES
 
@@ -446,4 +446,21 @@ def test_whatever_is_too_large_is_cut(event: Any):
     """No event is longer than the link allows, and a cut one is still the event that it was."""
     body = fit(event)
     assert len(body) <= MAX_EVENT_BYTES
-    assert type(sandbox_events.sandbox_event_codec.decode(body)) is type(event)
+    assert type(sandbox_events.sandbox_word_codec.decode(body)) is type(event)
+
+
+def test_todos_of_a_resumed_conversation():
+    """The list is what the transcript makes of it, also where that is none, and goes on from
+    there: an entry that is changed next is the one that it was."""
+    create = {"type": "tool_use", "id": "1", "name": "TaskCreate", "input": {"subject": "x"}}
+    made = {"type": "tool_result", "tool_use_id": "1"}
+    entries = [
+        {"type": "assistant", "message": {"content": [create]}},
+        {"type": "user", "message": {"content": [made]}, "toolUseResult": {"task": {"id": "7"}}},
+        {"type": "user", "message": {"content": "hi"}},
+        {},
+    ]
+    translator = Translator()
+    [told] = translator.resumed(entries)
+    assert [(todo.id, todo.content) for todo in told.todos] == [("7", "x")]
+    assert [event.todos for event in translator.resumed([])] == [[]]

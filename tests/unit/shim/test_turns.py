@@ -2,9 +2,10 @@ from typing import Any
 
 import claude_agent_sdk as sdk
 import pytest
-from shim.turns import TurnRunning, Turns
+from shim.turns import TurnKnown, TurnRunning, Turns
 
 from orchestrator.protocol.ids import TurnId
+from orchestrator.protocol.sandbox_events import TaskFinished, TaskStarted
 
 
 def result(**fields: Any) -> sdk.ResultMessage:
@@ -62,3 +63,38 @@ async def test_one_turn_at_a_time(turns: Turns):
     turns.begin(TurnId("t1"))
     with pytest.raises(TurnRunning):
         turns.begin(TurnId("t2"))
+
+
+async def test_a_turn_begins_once(turns: Turns):
+    """A turn that is ordered twice is begun once, while it runs and after its end."""
+    turns.begin(TurnId("t1"))
+    with pytest.raises(TurnKnown):
+        turns.begin(TurnId("t1"))
+    turns.take(result())
+    with pytest.raises(TurnKnown):
+        turns.begin(TurnId("t1"))
+
+
+async def test_a_turn_that_is_taken_up_ends_with_the_next_result(turns: Turns, said: list[Any]):
+    """Its prompt was another sandbox's, so whatever result comes first is its own."""
+    turns.take_up(TurnId("t1"))
+    assert turns.take(result(user_message_uuids=["the-cli's-own"]))
+    assert said[0].turn_id == "t1"
+
+
+async def test_a_turn_that_is_lost_is_not_told(turns: Turns, said: list[Any]):
+    """A turn that could not be taken up after all leaves no word, and no result behind."""
+    turn = turns.take_up(TurnId("t1"))
+    await turns.lose(turn, seconds=0.01)
+    assert turns.current is None
+    turns.begin(TurnId("t2"))
+    assert said == []
+
+
+async def test_work_in_the_background_belongs_to_its_turn(turns: Turns):
+    """What a turn began and did not end is known, so that it can be stopped with it."""
+    turn = turns.begin(TurnId("t1"))
+    for name in ("a", "b"):
+        turns.follow_tasks(TaskStarted(task_id=name, description=""))
+    turns.follow_tasks(TaskFinished(task_id="a", status="completed", summary=""))
+    assert turn.open_tasks == {"b"}
