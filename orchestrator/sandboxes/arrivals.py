@@ -6,6 +6,9 @@ from orchestrator.protocol.link import MAX_EVENT_BYTES, Numbered
 from orchestrator.sandboxes.errors import LinkViolated
 from orchestrator.sandboxes.settings import LinkSettings
 
+MOST_NUMBER = 2**48
+"""More events than any sandbox has: a number that nobody need fear to store."""
+
 
 class Arrival(msgspec.Struct, frozen=True):
     """One event, in order and for the first time; its body is not decoded yet."""
@@ -19,10 +22,14 @@ class Arrivals:
 
     On one connection numbers rise; a new connection may begin again with what was not acknowledged.
     A number that is missing can never come any more, so it ends the link.
+
+    `held`: for a sandbox that outlived the one who followed it before. The first number is then any
+    one above it: what lies between was held, or was never meant to be.
     """
 
-    def __init__(self) -> None:
-        self._received = 0
+    def __init__(self, *, held: int | None = None) -> None:
+        self._received = held or 0
+        self._any_next = held is not None
         self._on_this_connection = 0
 
     @property
@@ -41,7 +48,7 @@ class Arrivals:
             raise LinkViolated(
                 "The sandbox sent its events out of order and was cut off.", tag="link_disorder"
             )
-        if item.n > self._received + 1:
+        if item.n > (MOST_NUMBER if self._any_next else self._received + 1):
             raise LinkViolated(
                 "Events of the sandbox are missing, so it was cut off.", tag="link_gap"
             )
@@ -53,7 +60,7 @@ class Arrivals:
         self._on_this_connection = item.n
         if item.n <= self._received:
             return None
-        self._received = item.n
+        self._received, self._any_next = item.n, False
         return Arrival(item.n, body)
 
 

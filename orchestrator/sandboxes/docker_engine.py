@@ -1,7 +1,8 @@
 """The Docker engine: makes, watches and removes this installation's containers.
 
 For: every call to the daemon, each with a time limit, its errors translated; and noticing at once
-that a container died. Not for: what a container is (`container_spec`) or when to make one.
+that a container died, or that the kernel killed something in it for its memory. Not for: what a
+container is (`container_spec`) or when to make one.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import structlog
 
 from orchestrator.sandboxes import container_spec as spec
 from orchestrator.sandboxes.background import BackgroundTasks
+from orchestrator.sandboxes.engine_events import EngineEvents
 from orchestrator.sandboxes.errors import (
     ContainerMissing,
     EngineFailure,
@@ -29,6 +31,7 @@ from orchestrator.sandboxes.errors import (
     SpecViolated,
 )
 from orchestrator.sandboxes.known_holes import holes_of_engine
+from orchestrator.sandboxes.memory_kills import KillCounters
 from orchestrator.sandboxes.ports import ContainerExit
 from orchestrator.sandboxes.settings import EngineSettings
 from orchestrator.sandboxes.uid_shift import uid_shift
@@ -52,6 +55,16 @@ class OwnContainer(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     epoch: str
     dead: bool
+    name: str = ""
+
+
+class Watched:
+    """What is waited for of a container that was made here."""
+
+    def __init__(self) -> None:
+        self.death = asyncio.Event()
+        self.memory = asyncio.Event()
+        self.engine_away = False
 
 
 class DockerEngine:
@@ -61,9 +74,16 @@ class DockerEngine:
         self._settings = settings
         self._docker: aiodocker.Docker | None = None
         self._host = spec.Host(runtime="runc", cpus=1.0)
-        self._deaths: dict[str, asyncio.Event] = {}
+        self._watched: dict[str, Watched] = {}
+        self._kills = KillCounters()
         self._tasks = BackgroundTasks()
         self.owner = spec.Owner(instance=settings.instance, epoch=secrets.token_hex(8))
+        self._events = EngineEvents(
+            label=f"{spec.INSTANCE}={self.owner.instance}",
+            retry=settings.events_retry,
+            on_death=self._notice,
+            on_memory=self._notice_memory,
+        )
 
     @property
     def host(self) -> spec.Host:
@@ -91,8 +111,8 @@ class DockerEngine:
         except BaseException:
             await self._docker.close()
             raise
-        self._tasks.start(self._watch_events(), name="engine-events")
-        self._tasks.start(self._look_for_deaths(), name="engine-look-for-deaths")
+        self._events.start(self._client)
+        self._tasks.start(self._look(), name="engine-look")
         return self
 
     async def __aexit__(
@@ -101,6 +121,7 @@ class DockerEngine:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self._events.close()
         await self._tasks.close()
         if self._docker is not None:
             await self._docker.close()
@@ -149,7 +170,8 @@ class DockerEngine:
             with contextlib.suppress(EngineFailure):
                 await self.remove(name)  # also when only the daemon's answer did not reach us
             raise
-        self._deaths[container.id] = asyncio.Event()
+        self._watched[container.id] = Watched()
+        self._kills.watch(container.id)
         return container.id
 
     async def _created(
@@ -230,27 +252,40 @@ class DockerEngine:
             await container.wait(condition="removed")
 
     def _forget(self, container_id: str) -> None:
-        if (death := self._deaths.pop(container_id, None)) is not None:
-            death.set()
+        self._kills.forget(container_id)
+        if (watched := self._watched.pop(container_id, None)) is not None:
+            watched.death.set()
 
     async def died(self, container_id: str) -> None:
         """Returns when the container is no longer running, for whatever reason."""
-        if (death := self._deaths.get(container_id)) is not None:
-            await death.wait()
+        if (watched := self._watched.get(container_id)) is not None:
+            await watched.death.wait()
+
+    async def ran_out_of_memory(self, container_id: str) -> None:
+        """Returns when the kernel has killed something in it for its memory: what happens between
+        two calls is told once. Never, for a container that is not watched."""
+        watched = self._watched.get(container_id) or Watched()
+        await watched.memory.wait()
+        watched.memory.clear()
 
     async def exit_of(self, container_id: str) -> ContainerExit:
         """How a container stands. Raises EngineFailure."""
         try:
             inspected = await self._call(self._client.containers.container(container_id).show())
         except ContainerMissing:
-            return ContainerExit(over=True)
+            return ContainerExit(over=True, engine_away=self._ended_in_absence(container_id))
         state = inspected["State"]
         over = state["Status"] in OVER
         return ContainerExit(
             over=over,
             exit_code=state["ExitCode"] if over else None,
             oom_killed=bool(state["OOMKilled"]),
+            engine_away=over and self._ended_in_absence(container_id),
         )
+
+    def _ended_in_absence(self, container_id: str) -> bool:
+        watched = self._watched.get(container_id)
+        return watched is not None and watched.engine_away
 
     async def output(self, container_id: str) -> list[str]:
         """The last lines that it wrote. They come from a sandbox: data, never instructions."""
@@ -266,6 +301,7 @@ class DockerEngine:
                 id=container["Id"],
                 epoch=container["Labels"].get(spec.EPOCH, ""),
                 dead=container["State"] in OVER,
+                name=(container["Names"] or [""])[0].removeprefix("/"),
             )
             for container in listed
         ]
@@ -293,42 +329,24 @@ class DockerEngine:
         except (aiohttp.ClientError, OSError) as error:
             raise EngineUnreachable("The Docker engine cannot be reached.") from error
 
-    async def _watch_events(self) -> None:
-        """Hear of deaths at once, as long as we live."""
-        while True:
-            with contextlib.suppress(aiodocker.DockerError, aiohttp.ClientError, OSError):
-                await self._follow_events()
-            _log.warning("engine_events.broken", retry_after=self._settings.events_retry)
-            await asyncio.sleep(self._settings.events_retry)
-
-    async def _follow_events(self) -> None:
-        filters = {
-            "type": ["container"],
-            "event": ["die", "destroy"],
-            "label": [f"{spec.INSTANCE}={self.owner.instance}"],
-        }
-        events: Any = self._client.events
-        subscriber = events.subscribe(create_task=False)
-        stream = asyncio.create_task(
-            events.run(filters=json.dumps(filters)), name="engine-event-stream"
-        )
-        try:
-            while (event := await subscriber.get()) is not None:
-                self._notice(event["Actor"]["ID"])
-        finally:
-            stream.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await stream
-
     def _notice(self, container_id: str) -> None:
-        if (death := self._deaths.get(container_id)) is not None:
-            death.set()
+        watched = self._watched.get(container_id)
+        if watched is not None and not watched.death.is_set():
+            watched.engine_away = self._events.was_away(within=2 * self._settings.look_interval)
+            watched.death.set()
 
-    async def _look_for_deaths(self) -> None:
-        """Notice what died while the event stream was not there."""
+    def _notice_memory(self, container_id: str) -> None:
+        self._kills.told(container_id)
+        if (watched := self._watched.get(container_id)) is not None:
+            watched.memory.set()
+
+    async def _look(self) -> None:
+        """Notice what happened while the event stream was not there."""
         while True:
             await asyncio.sleep(self._settings.look_interval)
-            watched = list(self._deaths)
+            for container_id in self._kills.news():
+                self._watched[container_id].memory.set()
+            watched = list(self._watched)
             try:
                 standing = {container.id for container in await self.own() if not container.dead}
             except EngineFailure as error:

@@ -7,7 +7,7 @@ making or claiming one (`launcher`, `pool`).
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 
@@ -17,13 +17,14 @@ from orchestrator.protocol.commands import SandboxCommand
 from orchestrator.protocol.ids import SessionId, SlotId
 from orchestrator.protocol.sandbox_events import AgentDied
 from orchestrator.sandboxes.background import BackgroundTasks
-from orchestrator.sandboxes.errors import SandboxFailure
+from orchestrator.sandboxes.errors import EngineUnreachable, SandboxFailure
 from orchestrator.sandboxes.exit_reasons import Evidence, ending
 from orchestrator.sandboxes.link_workspace import LinkWorkspace
 from orchestrator.sandboxes.ports import Broker, ContainerExit, GatewayDoor, PoolObserver
 from orchestrator.sandboxes.settings import PoolSettings
 from orchestrator.sandboxes.shim_link import ShimLink
 from orchestrator.sandboxes.sizing import backoff
+from orchestrator.sessions.errors import SandboxStuck
 from orchestrator.sessions.ports import ReceivedEvent
 from orchestrator.sessions.profiles import Profile
 
@@ -51,6 +52,7 @@ class DockerSandbox:
         door: GatewayDoor,
         observer: PoolObserver,
         settings: PoolSettings,
+        current: Callable[["DockerSandbox"], bool] = lambda _: True,
     ) -> None:
         self.id = sandbox_of(slot)
         self.profile = profile
@@ -62,6 +64,9 @@ class DockerSandbox:
         self._door = door
         self._observer = observer
         self._settings = settings
+        self._current = current
+        self._changing = asyncio.Lock()
+        self._frozen = False
         self._tasks = BackgroundTasks()
         self._ending: Ending | None = None
         self._ended = asyncio.Event()
@@ -82,6 +87,15 @@ class DockerSandbox:
         return self._ending
 
     @property
+    def is_current(self) -> bool:
+        return self._current(self)
+
+    @property
+    def is_gone(self) -> bool:
+        """Container and slot are."""
+        return self._gone.is_set()
+
+    @property
     def alive(self) -> bool:
         return self._ending is None and self._destruction is None and self.link.alive
 
@@ -89,11 +103,28 @@ class DockerSandbox:
         """It is ready: from now on its death is noticed."""
         self._tasks.start(self._watch(), name=f"sandbox-{self.id}")
 
-    def assign(self, session: SessionId) -> None:
-        """Nothing is written to disk here: this is the way of every claim."""
-        self._door.admit(self.slot, session_id=session, profile=self.profile)
+    def assign(self, session: SessionId, *, used_tokens: int = 0) -> None:
+        """Nothing is waited for here: this is the way of every claim. The first command goes out
+        once the broker knows, so that nobody ever takes a used sandbox for a spare one."""
+        self._door.admit(
+            self.slot, session_id=session, profile=self.profile, used_tokens=used_tokens
+        )
+        self.link.hold("claim")
         self.link.claim()
         self._log = self._log.bind(session=session)
+        self._tasks.start(self._tell_of_claim(), name=f"sandbox-claim-{self.id}")
+
+    async def _tell_of_claim(self) -> None:
+        failures = 0
+        while self._ending is None:
+            try:
+                await self._broker.claim(self.slot)
+                break
+            except SandboxFailure as error:
+                failures += 1
+                self._log.warning("sandbox.claim_untold", reason=error.sentence)
+                await asyncio.sleep(backoff(failures, first=0.1, most=5.0))
+        self.link.let_go("claim")
 
     async def send(self, command: SandboxCommand) -> None:
         self.link.send(command)
@@ -107,6 +138,52 @@ class DockerSandbox:
 
     def acknowledge(self, n: int) -> None:
         self.link.acknowledge(n)
+
+    async def freeze(self) -> None:
+        """Where it fails, or is broken off, it goes on; that is seen to even so."""
+        async with self._changing:
+            if self._frozen:
+                return
+            self._frozen = True  # from here on it may be
+            self.link.hold("frozen")
+            try:
+                await self._broker.freeze(self.slot)
+            except BaseException as error:
+                self._tasks.start(self._go_on(), name=f"sandbox-go-on-{self.id}")
+                if isinstance(error, SandboxFailure):
+                    raise SandboxStuck from error
+                raise
+
+    async def _go_on(self) -> None:
+        """Nobody else will see to it: to them it is not frozen."""
+        failures = 0
+        while self._ending is None:
+            try:
+                async with self._changing:
+                    return await self._thaw()
+            except SandboxFailure as error:
+                failures += 1
+                self._log.warning("sandbox.thaw_failed", reason=error.sentence)
+                await asyncio.sleep(backoff(failures, first=0.1, most=5.0))
+
+    async def thaw(self) -> None:
+        async with self._changing:
+            try:
+                await self._thaw()
+            except SandboxFailure as error:
+                raise SandboxStuck from error
+
+    async def _thaw(self) -> None:
+        if self._frozen:
+            await self._broker.thaw(self.slot)
+            self._frozen = False
+            self.link.let_go("frozen")
+
+    async def ran_out_of_memory(self) -> None:
+        await self._broker.ran_out_of_memory(self.slot)
+
+    async def give_transcript(self, ask_id: str, pieces: AsyncIterator[bytes] | None) -> None:
+        await self.workspace.give_transcript(ask_id, pieces)
 
     async def gone(self) -> None:
         await self._gone.wait()
@@ -144,11 +221,12 @@ class DockerSandbox:
         return Evidence(
             violation=self.link.violation,
             agent_died=self.link.agent_died,
-            oom_kills=memory.oom_kills if memory is not None else 0,
+            oom_kills=max(state.memory_told, memory.oom_kills if memory is not None else 0),
             oom_killed=state.oom_killed,
             exited=state.over,
             exit_code=state.exit_code,
             broker_lost=state.broker_lost,
+            engine_away=state.engine_away,
         )
 
     async def _exit(self) -> ContainerExit:
@@ -159,6 +237,8 @@ class DockerSandbox:
         try:
             async with asyncio.timeout(EXIT_ANSWER_LIMIT):
                 return await self._broker.exit_of(self.slot)
+        except EngineUnreachable:
+            return ContainerExit(over=True, engine_away=True)
         except SandboxFailure as error:
             self._log.warning("sandbox.exit_unknown", reason=error.sentence)
         except TimeoutError:

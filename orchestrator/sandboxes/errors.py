@@ -11,6 +11,7 @@ SandboxFailure              sentence: for the operator's log and the admin page
 ├── BrokerFailure
 │   ├── BrokerUnreachable   no broker answers, or it went away
 │   ├── BrokerTooSlow       it does not answer within the limit
+│   ├── BrokerTaken         another control plane of this installation is running
 │   └── BrokerRefused       it does not do such a thing; tag
 ├── SlotFailure             a slot directory cannot be made or used
 │   └── SlotsTaken          another process holds them
@@ -72,6 +73,10 @@ class BrokerUnreachable(BrokerFailure):
 
 
 class BrokerTooSlow(BrokerFailure):
+    pass
+
+
+class BrokerTaken(BrokerFailure):
     pass
 
 

@@ -27,6 +27,7 @@ def build_image(
     compiler: bool = False,
     extra_ca: Sequence[Path] = (),
     policies: Sequence[Path] = (),
+    tool_servers: Sequence[Path] = (),
     tag: str = DEFAULT_TAG,
     on_progress: Progress = lambda _line: None,
     environ: Mapping[str, str] | None = None,
@@ -36,7 +37,12 @@ def build_image(
     `base`: `auto` (the registry's Debian, else Debian's packages), `debootstrap`, or a reference.
     `environ`: where this machine's proxies and pip settings may be.
     """
-    options = ImageOptions(compiler=compiler, extra_ca=tuple(extra_ca), policies=tuple(policies))
+    options = ImageOptions(
+        compiler=compiler,
+        extra_ca=tuple(extra_ca),
+        policies=tuple(policies),
+        tool_servers=tuple(tool_servers),
+    )
     version = current_version(options)
     with docker_client() as client:
         reference = provide_base(
@@ -67,11 +73,17 @@ def is_stale(
     compiler: bool = False,
     extra_ca: Sequence[Path] = (),
     policies: Sequence[Path] = (),
+    tool_servers: Sequence[Path] = (),
     tag: str = DEFAULT_TAG,
 ) -> bool:
     """Whether there is no image of this tag, or one of other content than would be built now."""
     image = find_image(tag)
-    options = ImageOptions(compiler=compiler, extra_ca=tuple(extra_ca), policies=tuple(policies))
+    options = ImageOptions(
+        compiler=compiler,
+        extra_ca=tuple(extra_ca),
+        policies=tuple(policies),
+        tool_servers=tuple(tool_servers),
+    )
     return image is None or image.version != current_version(options)
 
 

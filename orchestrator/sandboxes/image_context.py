@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.sandboxes.image_version import ImageOptions, all_policy_files, image_files
+from orchestrator.sandboxes.image_version import ImageOptions, added_files, image_files
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 INDEX_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout")
@@ -39,11 +39,11 @@ def host_network(environ: Mapping[str, str]) -> BuildNetwork:
 
 def build_context(options: ImageOptions, network: BuildNetwork, *, version: str) -> bytes:
     """That of the sandbox image."""
-    files = image_files() | all_policy_files(options)
+    files = image_files() | added_files(options)
     files["code/version"] = version.encode()
     for number, certificate in enumerate(options.extra_ca):
         files[f"certificates/{number}-{certificate.stem}.crt"] = certificate.read_bytes()
-    return packed(files, network, directories=("certificates", "policies"))
+    return packed(files, network, directories=("certificates", "policies", "tool_servers"))
 
 
 def packed(

@@ -12,6 +12,7 @@ import msgspec
 
 from orchestrator.sandboxes.image_base import ImageBuildFailed
 from orchestrator.sandboxes.image_policies import policy_files
+from orchestrator.sandboxes.image_tool_servers import tool_server_files
 
 VERSION_LABEL = "casemate.version"
 REPOSITORY = Path(__file__).parents[2]
@@ -29,6 +30,8 @@ class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
     """PEM files that sandboxes shall trust for good."""
     policies: tuple[Path, ...] = ()
     """Folders of policy packages (see `image_policies`)."""
+    tool_servers: tuple[Path, ...] = ()
+    """Folders of tool servers (see `image_tool_servers`)."""
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -43,6 +46,7 @@ def image_files(repository: Path = REPOSITORY) -> dict[str, bytes]:
         "Dockerfile": image / "Dockerfile",
         "tidy.sh": image / "tidy.sh",
         "managed-settings.json": image / "managed-settings.json",
+        "fence/bash": image / "fence" / "bash",
         "requirements.txt": repository / "requirements" / "sandbox.txt",
         "code/orchestrator/__init__.py": package / "__init__.py",
     }
@@ -64,7 +68,7 @@ def current_version(options: ImageOptions, *, repository: Path = REPOSITORY) -> 
         *_named(image_files(repository)),
         " ".join(options.packages).encode(),
         *(certificate.read_bytes() for certificate in options.extra_ca),
-        *_named(all_policy_files(options)),
+        *_named(added_files(options)),
     )
 
 
@@ -73,8 +77,18 @@ def version_of(files: Mapping[str, bytes], *, packages: Sequence[str]) -> str:
     return _digest(*_named(files), " ".join(packages).encode())
 
 
-def all_policy_files(options: ImageOptions) -> dict[str, bytes]:
-    """By their path in the build context. Raises ImageBuildFailed."""
+def added_files(options: ImageOptions) -> dict[str, bytes]:
+    """The operator's own, by their path in the build context. Raises ImageBuildFailed."""
+    files = _policy_files(options)
+    for folder in options.tool_servers:
+        found = tool_server_files(folder)
+        if files.keys() & found.keys():
+            raise ImageBuildFailed(f"Two tool servers are called {folder.name}.")
+        files |= found
+    return files
+
+
+def _policy_files(options: ImageOptions) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for folder in options.policies:
         found = {f"policies/{name}": content for name, content in policy_files(folder).items()}

@@ -4,6 +4,7 @@ Kept in the data directory, so that it outlives restarts, and that two installat
 host never take each other's containers for their own leftovers.
 """
 
+import hashlib
 import re
 import secrets
 from pathlib import Path
@@ -41,3 +42,8 @@ def _kept_id(path: Path) -> str:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SlotFailure(f"{path} cannot be used: it holds the installation's id.") from error
+
+
+def client_of(instance: str) -> str:
+    """The name under which a broker keeps this installation's sandboxes."""
+    return hashlib.sha256(f"casemate control plane of {instance}".encode()).hexdigest()[:32]

@@ -1,16 +1,19 @@
 """Makes sandboxes: the broker starts one, link and door serve its sockets; ready when its shim says
 so.
 
-What fails on the way is taken apart again, and why is told with the container's last lines.
+What fails on the way is taken apart again, and why is told with the container's last lines. Those
+that outlived an earlier control plane are taken over here in the same way.
 """
 
 import asyncio
 import secrets
 import time
+from collections.abc import Collection
 
 import structlog
 
-from orchestrator.protocol.ids import SlotId
+from orchestrator.protocol.broker import BrokeredSandbox
+from orchestrator.protocol.ids import ProfileName, SessionId, SlotId
 from orchestrator.protocol.link import Hello
 from orchestrator.sandboxes.docker_sandbox import DockerSandbox
 from orchestrator.sandboxes.errors import SandboxFailure, StartFailed
@@ -44,9 +47,17 @@ class DockerLauncher:
         self._door = door
         self._observer = observer
         self._settings = settings
+        self._made: dict[SlotId, DockerSandbox] = {}
+        self._current: dict[ProfileName, tuple[str, Profile]] = {}
 
     async def version(self, profile: Profile) -> str:
-        return (await self._build(profile)).image
+        image = (await self._build(profile)).image
+        self._current[profile.name] = (image, profile)
+        return image
+
+    def _is_current(self, sandbox: DockerSandbox) -> bool:
+        current = self._current.get(sandbox.profile.name)
+        return current in (None, (sandbox.version, sandbox.profile))
 
     async def _build(self, profile: Profile) -> BrokeredBuild:
         """Raises SandboxFailure, also where the broker knows the profile otherwise: then what is
@@ -64,7 +75,7 @@ class DockerLauncher:
         """Raises SandboxFailure; then nothing of it is left."""
         began = time.monotonic()
         build = await self._build(profile)
-        sandbox = self._make(profile, build)
+        sandbox = self._make(SlotId(secrets.token_hex(16)), profile, version=build.image)
         try:
             hello = await self._start(sandbox, build)
         except BaseException:
@@ -82,17 +93,22 @@ class DockerLauncher:
         )
         return sandbox
 
-    def _make(self, profile: Profile, build: BrokeredBuild) -> DockerSandbox:
-        return DockerSandbox(
-            SlotId(secrets.token_hex(16)),
+    def _make(
+        self, slot: SlotId, profile: Profile, *, version: str, held: int | None = None
+    ) -> DockerSandbox:
+        """Known from here on, so that nobody takes it for one that is nobody's."""
+        sandbox = self._made[slot] = DockerSandbox(
+            slot,
             profile=profile,
-            version=build.image,
-            link=ShimLink(settings=self._settings.link),
+            version=version,
+            link=ShimLink(settings=self._settings.link, held=held),
             broker=self._broker,
             door=self._door,
             observer=self._observer,
             settings=self._settings.pool,
+            current=self._is_current,
         )
+        return sandbox
 
     async def _start(self, sandbox: DockerSandbox, build: BrokeredBuild) -> Hello:
         try:
@@ -102,7 +118,7 @@ class DockerLauncher:
                 if started.image != build.image:
                     sentence = "The image was built anew in this moment."
                     raise StartFailed(sentence, tag="version_mismatch")
-                return await self._until_ready(sandbox, build)
+                return await self._until_ready(sandbox, version=build.version)
         except TimeoutError as error:
             sentence = "The sandbox did not become ready in time."
             output = await self._output(sandbox)
@@ -117,7 +133,7 @@ class DockerLauncher:
             sentence = f"The slot's sockets could not be opened: {error.strerror}."
             raise StartFailed(sentence, tag="slot_failed") from error
 
-    async def _until_ready(self, sandbox: DockerSandbox, build: BrokeredBuild) -> Hello:
+    async def _until_ready(self, sandbox: DockerSandbox, *, version: str) -> Hello:
         waits = [
             asyncio.create_task(wait, name=name)
             for name, wait in (
@@ -132,7 +148,7 @@ class DockerLauncher:
         finally:
             for wait in waits:
                 wait.cancel()
-        problem = _problem(hello, sandbox.link, build)
+        problem = _problem(hello, sandbox.link, version=version)
         if problem is not None:
             problem.output = await self._output(sandbox)
             raise problem
@@ -148,12 +164,68 @@ class DockerLauncher:
         except TimeoutError:
             return ["(no output in time)"]
 
+    # --- those that are there already ------------------------------------------------------------
+
+    async def survivors(self) -> list[BrokeredSandbox]:
+        return await self._broker.sandboxes()
+
+    async def adopt(
+        self,
+        survivor: BrokeredSandbox,
+        profile: Profile,
+        *,
+        session: SessionId | None,
+        held: int = 0,
+        used_tokens: int = 0,
+    ) -> DockerSandbox:
+        build = await self._build(profile)
+        if survivor.state == "frozen":
+            await self._broker.thaw(survivor.slot)
+        started = await self._broker.adopt(survivor.slot)
+        sandbox = self._make(survivor.slot, profile, version=started.image, held=held)
+        try:
+            await self._serve(sandbox, started.sockets)
+            if session is not None:  # before what its agent waited for is answered
+                sandbox.assign(session, used_tokens=used_tokens)
+            hello = await self._until_back(sandbox, version=started.version)
+            if session is None:
+                _require_spare(survivor, hello, is_current=started.image == build.image)
+        except BaseException:
+            await sandbox.destroy()
+            raise
+        sandbox.run()
+        _log.info("sandbox.adopted", sandbox=sandbox.id, profile=profile.name, session=session)
+        return sandbox
+
+    async def _until_back(self, sandbox: DockerSandbox, *, version: str) -> Hello:
+        try:
+            async with asyncio.timeout(self._settings.pool.adopt_limit):
+                return await self._until_ready(sandbox, version=version)
+        except TimeoutError as error:
+            sentence = "The sandbox did not come back in time."
+            raise StartFailed(sentence, tag="not_back") from error
+
+    async def discard(self, survivor: BrokeredSandbox) -> None:
+        await self._broker.destroy(survivor.slot)
+
+    async def reconcile(self, *, spared: Collection[SlotId]) -> int:
+        """One that the broker keeps is known here from before it was asked for until it is gone."""
+        self._made = {slot: one for slot, one in self._made.items() if not one.is_gone}
+        listed = await self._broker.sandboxes()
+        count = 0
+        for slot in (one.slot for one in listed if one.state != "leaving"):
+            if slot not in self._made and slot not in spared:
+                _log.warning("stray_sandbox.destroyed", slot=slot)
+                await self._broker.destroy(slot)
+                count += 1
+        return count
+
     async def sweep(self, *, everything: bool = False) -> int:
         """Remove what earlier runs left; with `everything` also what is left of this one."""
         return await self._broker.sweep(everything=everything)
 
 
-def _problem(hello: Hello | None, link: ShimLink, build: BrokeredBuild) -> StartFailed | None:
+def _problem(hello: Hello | None, link: ShimLink, *, version: str) -> StartFailed | None:
     """Why a sandbox that said this, or nothing, is of no use."""
     if link.violation is not None:
         return StartFailed(link.violation.sentence, tag=link.violation.tag)
@@ -162,8 +234,16 @@ def _problem(hello: Hello | None, link: ShimLink, build: BrokeredBuild) -> Start
     if hello.failure is not None:
         sentence = f"The agent could not be connected: {hello.failure[:LONGEST_FAILURE]}"
         return StartFailed(sentence, tag="agent_failed")
-    if hello.version != build.version:
-        version = hello.version[:LONGEST_VERSION]
-        sentence = f"The shim is of version {version}, its image of {build.version}."
+    if hello.version != version:
+        told = hello.version[:LONGEST_VERSION]
+        sentence = f"The shim is of version {told}, its image of {version}."
         return StartFailed(sentence, tag="version_mismatch")
     return None
+
+
+def _require_spare(survivor: BrokeredSandbox, hello: Hello, *, is_current: bool) -> None:
+    """Raises StartFailed for one that may not be handed to just anybody."""
+    if survivor.claimed or hello.received:
+        raise StartFailed("It was used before.", tag="not_spare")
+    if not is_current:
+        raise StartFailed("There is a newer image.", tag="not_spare")

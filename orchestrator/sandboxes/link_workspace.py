@@ -5,6 +5,7 @@ order and counts are held to the protocol and to what was asked for. What breaks
 transfer, visibly; nothing that came is put on any disk here.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -14,27 +15,33 @@ from orchestrator.protocol.file_names import BadFileName, split_path
 from orchestrator.protocol.transfers import (
     CHUNK_BYTES,
     Changed,
+    Checkpointed,
     Done,
     Entry,
     ListFiles,
     Measured,
     Omitted,
     Ready,
+    ReceiveCheckpoint,
     ReceiveFile,
     Refused,
+    SendCheckpoint,
     SendFile,
     SendTree,
     Stored,
+    TakeTranscript,
     TransferFrame,
+    Unchanged,
 )
 from orchestrator.sandboxes.transfers import Transfer, TransferCut, Transfers
 from orchestrator.sandboxes.tree_order import TreeOrder
-from orchestrator.sessions.errors import RuleBroken
+from orchestrator.sessions.errors import CheckpointTooLarge
 from orchestrator.sessions.files_errors import (
     ArchiveTooLarge,
     BadName,
     FileChanged,
     FileExists,
+    FileRefused,
     InTheWay,
     NoRoom,
     NotADirectory,
@@ -42,7 +49,11 @@ from orchestrator.sessions.files_errors import (
     TransferBroken,
     UnknownFile,
 )
-from orchestrator.sessions.workspace import FileContent, Listing, Tree, TreeItem
+from orchestrator.sessions.profiles import CheckpointRules
+from orchestrator.sessions.workspace import FileContent, Listing, Packed, Tree, TreeItem
+
+HEADER_BYTES = 4 << 10
+"""Of an archive for each entry, on average at most, however badly it is compressed."""
 
 
 class LinkWorkspace:
@@ -95,16 +106,149 @@ class LinkWorkspace:
     ) -> int:
         request = ReceiveFile(path=path, size=size, overwrite=overwrite)
         async with self._transfers.open(request) as transfer:
-            if not isinstance(await _header(transfer), Ready):
-                raise TransferBroken("not_ready")
-            try:
-                sent = await transfer.send_content(chunks)
-            except TransferCut as cut:
-                raise await _reason_of(transfer, cut) from cut
-            stored = await _header(transfer)
-            if not isinstance(stored, Stored) or stored.size != sent:
-                raise TransferBroken("not_stored")
-        return sent
+            return await _hand_over(transfer, chunks)
+
+    @contextlib.asynccontextmanager
+    async def take_checkpoint(
+        self, rules: CheckpointRules, *, unless: str
+    ) -> AsyncIterator["ArrivingCheckpoint | None"]:
+        request = SendCheckpoint(
+            excludes=list(rules.excludes),
+            most_entries=rules.max_entries,
+            most_bytes=rules.max_bytes,
+            unless=unless,
+        )
+        async with self._transfers.open(request) as transfer:
+            async with _of_checkpoints():
+                begun = await _header(transfer)
+            if isinstance(begun, Ready):
+                yield ArrivingCheckpoint(transfer, rules)
+            elif isinstance(begun, Unchanged) and unless:
+                yield None
+            else:
+                raise TransferBroken("checkpoint")
+
+    async def restore_checkpoint(
+        self, chunks: AsyncIterator[bytes], *, size: int, rules: CheckpointRules
+    ) -> None:
+        request = ReceiveCheckpoint(
+            size=size, most_entries=rules.max_entries, most_bytes=rules.max_bytes
+        )
+        async with self._transfers.open(request) as transfer, _of_checkpoints():
+            if await _hand_over(transfer, chunks) != size:
+                raise TransferBroken("checkpoint_size")
+
+    async def give_transcript(self, ask_id: str, pieces: AsyncIterator[bytes] | None) -> None:
+        """Answer a `TranscriptAsked`; None: there is nothing. Raises TransferBroken,
+        TooManyTransfers, and what `pieces` raises."""
+        request = TakeTranscript(ask_id=ask_id, found=pieces is not None)
+        try:
+            async with self._transfers.open(request) as transfer:
+                await _hand_over(transfer, pieces if pieces is not None else _nothing())
+        except FileRefused as refused:
+            raise TransferBroken("transcript_refused") from refused
+
+
+class ArrivingCheckpoint:
+    """A checkpoint on its way out of a sandbox. It is read once."""
+
+    def __init__(self, transfer: Transfer, rules: CheckpointRules) -> None:
+        self._transfer = transfer
+        self._rules = rules
+        self._packed: Packed | None = None
+        self.chunks = self._chunks()
+
+    @property
+    def packed(self) -> Packed:
+        if self._packed is None:
+            raise TransferBroken("checkpoint_unread")
+        return self._packed
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        """In pieces of exactly the protocol's size, the last one of the rest. Raises
+        CheckpointTooLarge, TransferBroken."""
+        left = self._rules.max_bytes + (self._rules.max_entries + 16) * HEADER_BYTES
+        is_last = False
+        async with _of_checkpoints():
+            while isinstance(frame := await self._transfer.receive(), bytes):
+                left -= len(frame)
+                if left < 0:
+                    raise CheckpointTooLarge
+                if is_last or not 0 < len(frame) <= CHUNK_BYTES:
+                    raise TransferBroken("content")
+                is_last = len(frame) < CHUNK_BYTES
+                yield frame
+            self._packed = self._checked(frame)
+
+    def _checked(self, frame: TransferFrame) -> Packed:
+        if isinstance(frame, Refused):
+            _refuse(frame)
+        if not isinstance(frame, Checkpointed) or not frame.fingerprint:
+            raise TransferBroken("checkpoint_end")
+        if frame.entries > self._rules.max_entries or frame.size > self._rules.max_bytes:
+            raise CheckpointTooLarge
+        return Packed(
+            fingerprint=frame.fingerprint,
+            entries=frame.entries,
+            size=frame.size,
+            omitted=frame.omitted,
+        )
+
+
+@contextlib.asynccontextmanager
+async def _of_checkpoints() -> AsyncIterator[None]:
+    """What a refusal means for a checkpoint. Nobody named a file, so none can be wrong; only room
+    may be short."""
+    try:
+        yield
+    except ArchiveTooLarge as error:
+        raise CheckpointTooLarge from error
+    except NoRoom:
+        raise
+    except FileRefused as error:
+        raise TransferBroken("checkpoint_refused") from error
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    nothing: tuple[bytes, ...] = ()
+    for piece in nothing:
+        yield piece
+
+
+async def _hand_over(transfer: Transfer, chunks: AsyncIterator[bytes]) -> int:
+    """All of it, as soon as the sandbox is ready for it; the bytes that it took. A sandbox that
+    refuses is heard in the middle, too: it does not read the rest."""
+    if not isinstance(await _header(transfer), Ready):
+        raise TransferBroken("not_ready")
+    sending = asyncio.create_task(transfer.send_content(chunks), name="transfer-send")
+    answer = asyncio.create_task(_header(transfer), name="transfer-answer")
+    try:
+        await asyncio.wait((sending, answer), return_when=asyncio.FIRST_COMPLETED)
+        if answer.done() and not sending.done():
+            answer.result()  # a refusal, or the end of the connection
+            raise TransferBroken("answered_early")
+        sent = await _sent(sending, answer)
+        stored = await answer
+    finally:
+        await _stopped(sending, answer)
+    if not isinstance(stored, Stored) or stored.size != sent:
+        raise TransferBroken("not_stored")
+    return sent
+
+
+async def _sent(sending: asyncio.Task[int], answer: asyncio.Task[TransferFrame]) -> int:
+    """A workspace that is full is said before the shim hangs up."""
+    try:
+        return await sending
+    except TransferCut:
+        await answer
+        raise
+
+
+async def _stopped(*tasks: "asyncio.Task[int] | asyncio.Task[TransferFrame]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _header(transfer: Transfer) -> TransferFrame:
@@ -114,15 +258,6 @@ async def _header(transfer: Transfer) -> TransferFrame:
     if isinstance(frame, Refused):
         _refuse(frame)
     return frame
-
-
-async def _reason_of(transfer: Transfer, cut: TransferCut) -> RuleBroken:
-    """A workspace that is full is said before the shim hangs up."""
-    try:
-        await _header(transfer)
-    except RuleBroken as refusal:
-        return refusal
-    return cut
 
 
 async def _content(transfer: Transfer, size: int) -> AsyncIterator[bytes]:

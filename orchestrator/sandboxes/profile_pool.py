@@ -7,14 +7,14 @@ serves who waits. Everything else only changes what it looks at and kicks it.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Literal
 
 import structlog
 
 from orchestrator.protocol.ids import SessionId
 from orchestrator.sandboxes.background import BackgroundTasks
 from orchestrator.sandboxes.errors import SandboxFailure, StartFailed
-from orchestrator.sandboxes.pool_view import MemberView, PoolView
+from orchestrator.sandboxes.place import Place
+from orchestrator.sandboxes.pool_view import PoolView
 from orchestrator.sandboxes.ports import Launcher, Member, PoolObserver
 from orchestrator.sandboxes.settings import PoolSettings
 from orchestrator.sandboxes.sizing import Counts, backoff, plan, retry_after
@@ -30,29 +30,6 @@ MEMORY_OF_THE_PAST = 0.7
 """Weight of the past in the running mean of how often a sandbox comes free."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Place:
-    """A member and where it stands."""
-
-    def __init__(self, member: Member) -> None:
-        self.member = member
-        self.state: Literal["ready", "claimed", "leaving"] = "ready"
-        self.ready_at = time.monotonic()
-
-    @property
-    def age(self) -> float:
-        return time.monotonic() - self.ready_at
-
-    def view(self) -> MemberView:
-        return MemberView(
-            sandbox_id=self.member.id,
-            state=self.state,
-            age_seconds=round(self.age, 1),
-            version=self.member.version,
-            memory_bytes=self.member.memory_usage,
-            memory_limit=self.member.memory_limit,
-        )
 
 
 class ProfilePool:
@@ -88,11 +65,14 @@ class ProfilePool:
         self._seconds_per_sandbox = FIRST_GUESS
         self._served_at: float | None = None
         self._quiet_until = 0.0
+        self._no_spares_until = 0.0
         self._log = _log.bind(profile=profile.name)
 
     # --- claiming --------------------------------------------------------------------------------
 
-    async def claim(self, session: SessionId, *, on_place: Callable[[int], None]) -> Member:
+    async def claim(
+        self, session: SessionId, *, on_place: Callable[[int], None], used_tokens: int = 0
+    ) -> Member:
         """Raises NoSandboxFree, ShuttingDown."""
         began = time.monotonic()
         if self._closed:
@@ -102,7 +82,7 @@ class ProfilePool:
             place = await self._wait(on_place)
         else:
             self._hits += 1
-        place.member.assign(session)
+        self._assign(place, session, used_tokens=used_tokens)
         self._quiet_until = time.monotonic() + self._settings.refill_pause
         self.kick()
         seconds = time.monotonic() - began
@@ -114,6 +94,14 @@ class ProfilePool:
             waited_ms=round(seconds * 1000, 2),
         )
         return place.member
+
+    def _assign(self, place: Place, session: SessionId, *, used_tokens: int) -> None:
+        """One that cannot be assigned would be nobody's and count as claimed for ever."""
+        try:
+            place.member.assign(session, used_tokens=used_tokens)
+        except BaseException:
+            self._drop(place)
+            raise
 
     def _take_ready(self) -> Place | None:
         """The oldest one that is of use, marked as claimed."""
@@ -202,6 +190,22 @@ class ProfilePool:
         self._log.info("pool.resized", minimum=minimum, maximum=maximum)
         self.kick()
 
+    def hold_spares(self, *, until: float) -> None:
+        """Make no spare ones before then (monotonic); who waits is served even so."""
+        self._no_spares_until = until
+        self.kick()
+
+    def shed(self) -> bool:
+        """Give up one spare sandbox; False where there is none."""
+        spare = [place for place in self._places.values() if place.state == "ready"]
+        if spare:
+            self._drop(spare[0])
+        return bool(spare)
+
+    def take_in(self, member: Member, *, claimed: bool) -> None:
+        """One of an earlier run."""
+        self._keep(Place(member, state="claimed" if claimed else "ready"))
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
@@ -224,7 +228,8 @@ class ProfilePool:
 
     def _until_next_look(self) -> float:
         now = time.monotonic()
-        rests = [at - now for at in (self._retry_at, self._quiet_until) if at > now]
+        ends = (self._retry_at, self._quiet_until, self._no_spares_until)
+        rests = [at - now for at in ends if at > now]
         return min([self._settings.tick, *rests])
 
     async def _look_at_version(self) -> None:
@@ -240,7 +245,7 @@ class ProfilePool:
         counts = self.counts()
         todo = plan(
             counts,
-            minimum=self.minimum,
+            minimum=self._wanted_spares(counts),
             maximum=min(self.maximum, counts.total + max(0, self._host_room())),
             start_cap=self._settings.start_cap,
         )
@@ -252,6 +257,11 @@ class ProfilePool:
             self._drop_oldest(fresh=False)
         for _ in range(todo.drop_ready):
             self._drop_oldest(fresh=True)
+
+    def _wanted_spares(self, counts: Counts) -> int:
+        if time.monotonic() >= self._no_spares_until:
+            return self.minimum
+        return min(self.minimum, max(0, counts.ready + counts.starting - counts.waiting))
 
     def _may_start(self, counts: Counts) -> bool:
         """Not while resting after failures; nor, with others ready, right after a claim."""
@@ -319,10 +329,13 @@ class ProfilePool:
         self._retry_at = 0.0
         self._refills += 1
         self._observer.sandbox_started(self._profile.name, seconds=seconds)
-        place = Place(member)
-        self._places[member.id] = place
-        self._tasks.start(self._until_gone(place), name=f"member-{member.id}")
+        self._keep(Place(member))
+
+    def _keep(self, place: Place) -> None:
+        self._places[place.member.id] = place
+        self._tasks.start(self._until_gone(place), name=f"member-{place.member.id}")
         self._serve()
+        self.kick()
 
     async def _until_gone(self, place: Place) -> None:
         await place.member.gone()
@@ -334,9 +347,12 @@ class ProfilePool:
     def _drop_oldest(self, *, fresh: bool) -> None:
         for place in self._places.values():
             if place.state == "ready" and self._is_fresh(place) == fresh:
-                place.state = "leaving"
-                self._tasks.start(place.member.destroy(), name=f"drop-{place.member.id}")
+                self._drop(place)
                 return
+
+    def _drop(self, place: Place) -> None:
+        place.state = "leaving"
+        self._tasks.start(place.member.destroy(), name=f"drop-{place.member.id}")
 
     # --- telling and closing ---------------------------------------------------------------------
 

@@ -57,12 +57,16 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     socket: Path | None = None
     """Where a broker of its own listens (`casemate broker`), and where `casemate serve` then finds
-    it. None: `serve` starts a broker beside it, which ends with it."""
+    it. None: `serve` starts a broker beside it, which ends soon after it."""
     client_uid: int | None = None
     """The user id that a control plane runs with. Beside it only root and the broker's own user
     may call."""
-    grace: float = 5.0
-    """Seconds after its control plane is gone, until what a broker made for it is destroyed."""
+    grace: float = 120.0
+    """Seconds after its control plane is gone without a good-bye, until what a broker made for it
+    is destroyed: a control plane that is back earlier goes on with every sandbox. Enough for a
+    restart after a crash, and for a supervisor's pause before it."""
+    sweep_interval: float = 30.0
+    """Seconds between looks for containers and slots that nobody keeps."""
     requests: int = 32
     """Requests that are worked on at once; while there are as many, no more are read."""
     hello_limit: float = 5.0
@@ -116,7 +120,9 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     dials_at_once: int = 30
     """The same in one burst."""
     transfers: int = 4
-    """Transfers of files at once per slot, each with a connection of its own."""
+    """Transfers of a person's files at once per slot, each with a connection of its own."""
+    own_transfers: int = 4
+    """The same for checkpoints and transcripts: they do not wait for anybody's downloads."""
     transfer_dial_limit: float = 10.0
     """Seconds for the shim to dial after a transfer was ordered; then its id is void."""
     transfer_patience: float = 30.0
@@ -147,6 +153,15 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     takes more than a core for a second, just when the claimed one has its first answer to give."""
     start_limit: float = 90.0
     """Seconds from create to ready. The first start of all reads 380 MB and can take 20 s."""
+    adopt_limit: float = 15.0
+    """Seconds for a sandbox of an earlier run to be connected again. Its shim tries every two."""
+    adopt_wait: float = 60.0
+    """Seconds until it is no longer waited for sessions to ask for their sandboxes of an earlier
+    run."""
+    reconcile_interval: float = 30.0
+    """Seconds between looks for sandboxes that the broker keeps and nobody here knows."""
+    shed_pause: float = 60.0
+    """Seconds without making spare sandboxes after some were given up because memory is short."""
     max_age: float = 3600.0
     """Seconds after which an unclaimed sandbox is replaced."""
     wait_limit: float = 60.0

@@ -7,6 +7,9 @@ have connections of their own), or what happens to a container whose link is ove
 
 Commands go out only after the claim. Until then what the sandbox says of itself is noted, and what
 it says to a session is kept for the one that claims it.
+
+A link may be adopted: its shim was spoken with before, by a control plane that is no more. Then
+numbers go on from where that one was, in both directions.
 """
 
 import asyncio
@@ -20,7 +23,7 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from orchestrator.protocol.commands import SandboxCommand, sandbox_command_codec
+from orchestrator.protocol.commands import SandboxCommand
 from orchestrator.protocol.events import TRANSIENT
 from orchestrator.protocol.intricacy import too_intricate
 from orchestrator.protocol.link import (
@@ -28,12 +31,10 @@ from orchestrator.protocol.link import (
     Batch,
     Hello,
     LinkFrame,
-    Numbered,
     Welcome,
     link_codec,
 )
-from orchestrator.protocol.outbox import Outbox
-from orchestrator.protocol.sandbox_events import AgentDied, MemoryMeasured, sandbox_event_codec
+from orchestrator.protocol.sandbox_events import AgentDied, MemoryMeasured, sandbox_word_codec
 from orchestrator.protocol.wire import MalformedFrame, Unrecognised, snake_case
 from orchestrator.sandboxes.arrivals import Arrival, Arrivals, Pace
 from orchestrator.sandboxes.background import BackgroundTasks
@@ -46,14 +47,13 @@ from orchestrator.sandboxes.link_listener import (
     receive,
     violation_of,
 )
+from orchestrator.sandboxes.outflow import Outflow, Reason
 from orchestrator.sandboxes.settings import LinkSettings
 from orchestrator.sandboxes.transfers import Transfers
 from orchestrator.sessions.ports import ReceivedEvent
 
 FRAME_COST = 3
 """Events that a frame counts for by itself, however few are in it."""
-FRAME_TARGET = 1 << 20
-"""Bytes of commands after which the rest goes into the next frame."""
 VACANCY_LIMIT = 0.5
 """Seconds for a broken connection to be noticed when the shim dials anew."""
 
@@ -68,9 +68,10 @@ _TRANSIENT, _NOTED = _starts(*TRANSIENT), _starts(MemoryMeasured, AgentDied)
 
 
 class ShimLink:
-    """One per slot, from before the container's start until the slot is gone."""
+    """One per slot, from before the container's start until the slot is gone. `held`: it is an
+    adopted one, and this is the highest event number that is held safely."""
 
-    def __init__(self, *, settings: LinkSettings) -> None:
+    def __init__(self, *, settings: LinkSettings, held: int | None = None) -> None:
         self._settings = settings
         self.transfers = Transfers(settings=settings, order=self.send)
         self._listener = LinkListener(
@@ -82,14 +83,12 @@ class ShimLink:
         self._hello: Hello | None = None
         self._greeted = asyncio.Event()
         self._over = asyncio.Event()
-        self._wake = asyncio.Event()
         self._claimed = False
-        self._arrivals = Arrivals()
+        self._anew = held is not None
+        self._arrivals = Arrivals(held=held)
         self._pace = Pace(settings)
         self._inbox = Inbox(most_events=settings.inbox_events, most_bytes=settings.inbox_bytes)
-        self._outbox = Outbox()
-        self._last_command = 0
-        self._acknowledged = 0
+        self._outflow = Outflow(settings, acknowledged=held or 0)
         self._grace: asyncio.TimerHandle | None = None
         self._tasks = BackgroundTasks()
         self.violation: LinkViolated | None = None
@@ -142,20 +141,23 @@ class ShimLink:
             raise RuntimeError("A sandbox takes no commands before it is claimed.")
         if self._over.is_set():
             return
-        if (
-            len(self._outbox) >= self._settings.outbox_commands
-            or self._outbox.size >= self._settings.outbox_bytes
-        ):
+        if not self._outflow.add(command):
             self.cut(LinkViolated("The sandbox takes no more commands.", tag="link_hung"))
-            return
-        body = sandbox_command_codec.encode(command)
-        self._last_command = self._outbox.add(body.encode()).n
-        self._wake.set()
 
     def acknowledge(self, n: int) -> None:
-        if self._acknowledged < n <= self._arrivals.received:
-            self._acknowledged = n
-            self._wake.set()
+        if self._outflow.acknowledged < n <= self._arrivals.received:
+            self._outflow.acknowledge(n)
+
+    def hold(self, reason: Reason) -> None:
+        """Nothing goes out until it is let go; a frozen peer is not expected to answer, either."""
+        self._outflow.hold(reason)
+        if reason == "frozen":
+            self._stop_grace()
+
+    def let_go(self, reason: Reason) -> None:
+        self._outflow.let_go(reason)
+        if reason == "frozen" and self._connection is None:
+            self._start_grace()
 
     async def events(self) -> AsyncIterator[list[ReceivedEvent]]:
         """In order, without repeats; ends when the link is closed and all was read."""
@@ -181,7 +183,6 @@ class ShimLink:
     def _finish(self) -> None:
         self._over.set()
         self.transfers.give_up()
-        self._wake.set()
 
     # --- one connection ------------------------------------------------------------------------
 
@@ -224,14 +225,17 @@ class ShimLink:
                 "The sandbox's image speaks another version of the protocol: build it anew.",
                 tag="link_protocol",
             )
-        await self._write(connection, Welcome(acknowledged=self._acknowledged))
+        if self._hello is None and self._anew:
+            self._outflow.continue_from(frame.received)
+        welcome = Welcome(acknowledged=self._outflow.acknowledged, anew=self._anew)
+        await self._outflow.write(connection, welcome)
         self._arrivals.connected()
         if self._hello is None:
             self._hello = frame
             self._greeted.set()
 
     async def _converse(self, connection: GuardedConnection) -> None:
-        talking = self._tasks.start(self._talk(connection), name="link-talk")
+        talking = self._tasks.start(self._outflow.talk(connection), name="link-talk")
         pinging = self._tasks.start(self._ping(connection), name="link-ping")
         try:
             while not self._over.is_set():
@@ -242,6 +246,7 @@ class ShimLink:
 
     async def _listen(self, connection: GuardedConnection) -> None:
         text = await receive(connection)
+        self._anew = False  # it has our Welcome
         match self._decode(text):
             case Batch(items=items, acknowledged=acknowledged):
                 self._take_acknowledgement(acknowledged)
@@ -263,9 +268,8 @@ class ShimLink:
             raise malformed() from error
 
     def _take_acknowledgement(self, n: int) -> None:
-        if n > self._last_command:
+        if not self._outflow.take_acknowledgement(n):
             raise malformed()
-        self._outbox.acknowledge(n)
 
     def _take(self, arrivals: list[Arrival]) -> None:
         if not self._claimed:
@@ -291,55 +295,29 @@ class ShimLink:
 
     # --- what goes out -------------------------------------------------------------------------
 
-    async def _talk(self, connection: GuardedConnection) -> None:
-        sent, told = 0, self._acknowledged
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                self._wake.clear()
-                items = self._next_commands(after=sent)
-                if not items and told == self._acknowledged:
-                    await self._wake.wait()
-                    continue
-                told = self._acknowledged
-                await self._write(connection, Batch(items=items, acknowledged=told))
-                sent = items[-1].n if items else sent
-
-    def _next_commands(self, *, after: int) -> list[Numbered]:
-        chosen: list[Numbered] = []
-        size = 0
-        for item in self._outbox.pending():
-            if item.n > after and size < FRAME_TARGET:
-                chosen.append(item)
-                size += len(bytes(item.body))
-        return chosen
-
-    async def _write(self, connection: GuardedConnection, frame: LinkFrame) -> None:
-        """A peer that does not take it in time is cut from this connection."""
-        try:
-            async with asyncio.timeout(self._settings.ping_limit):
-                await connection.send(link_codec.encode(frame))
-        except TimeoutError:
-            connection.transport.abort()
-
     async def _ping(self, connection: GuardedConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 await asyncio.sleep(self._settings.ping_interval)
-                if not self._inbox.full:
+                if not self._inbox.full and not self._outflow.frozen:
                     await self._expect_pong(connection)
 
     async def _expect_pong(self, connection: GuardedConnection) -> None:
+        freezes = self._outflow.freezes
         pong = await connection.ping()
         try:
             async with asyncio.timeout(self._settings.ping_limit):
                 await pong
         except TimeoutError:
-            if not self._inbox.full:  # else it is us who do not listen
+            was_frozen = self._outflow.frozen or self._outflow.freezes != freezes
+            if not self._inbox.full and not was_frozen:  # else it is us who do not listen
                 connection.transport.abort()
 
     # --- between connections -------------------------------------------------------------------
 
     def _start_grace(self) -> None:
+        if self._outflow.frozen:
+            return
         if self._hello is not None and not self._over.is_set():
             loop = asyncio.get_running_loop()
             self._grace = loop.call_later(self._settings.reconnect_limit, self._finish)
@@ -353,7 +331,7 @@ class ShimLink:
 def _decoded(arrival: Arrival) -> ReceivedEvent:
     """Raises LinkViolated."""
     try:
-        event = sandbox_event_codec.decode(arrival.body)
+        event = sandbox_word_codec.decode(arrival.body)
     except MalformedFrame as error:
         raise malformed() from error
     if too_intricate(event):

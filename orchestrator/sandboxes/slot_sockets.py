@@ -1,11 +1,13 @@
 """The listening sockets in a slot. Made before the sandbox starts, so that it can dial at once.
 
 They may be made in one process and served in another: whoever holds the descriptor needs no access
-to the slot's directory.
+to the slot's directory. As long as one process holds it, who dials while nobody serves waits in the
+kernel's bounded queue instead of being refused.
 """
 
 import socket
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -20,6 +22,18 @@ class SlotSockets(msgspec.Struct, frozen=True, kw_only=True):
     link: socket.socket
     model: socket.socket
     egress: socket.socket | None = None
+
+    def dup(self) -> Self:
+        """The same sockets under descriptors of their own. Raises OSError, leaving none open."""
+        copies: list[socket.socket] = []
+        try:
+            copies.extend(one.dup() for one in (self.link, self.model))
+            egress = None if self.egress is None else self.egress.dup()
+        except OSError:
+            for copy in copies:
+                copy.close()
+            raise
+        return type(self)(link=copies[0], model=copies[1], egress=egress)
 
     def close(self) -> None:
         """Idempotent."""

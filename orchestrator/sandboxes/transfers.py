@@ -17,6 +17,9 @@ from orchestrator.protocol.transfers import (
     CHUNK_BYTES,
     MAX_HEADER_BYTES,
     Done,
+    ReceiveCheckpoint,
+    SendCheckpoint,
+    TakeTranscript,
     TransferFrame,
     TransferRequest,
     transfer_codec,
@@ -89,7 +92,8 @@ class Transfers:
         self._settings = settings
         self._order = order
         self._awaited: dict[str, asyncio.Future[GuardedConnection]] = {}
-        self._open: set[str] = set()
+        self._open: dict[str, bool] = {}
+        """Whether they are the control plane's own, by their ids."""
         self._is_over = False
         self._tasks = BackgroundTasks()
 
@@ -99,10 +103,12 @@ class Transfers:
         TransferBroken."""
         if self._is_over:
             raise TransferBroken("link_over")
-        if len(self._open) >= self._settings.transfers:
+        own = isinstance(request, SendCheckpoint | ReceiveCheckpoint | TakeTranscript)
+        most = self._settings.own_transfers if own else self._settings.transfers
+        if sum(one is own for one in self._open.values()) >= most:
             raise TooManyTransfers
         transfer_id = secrets.token_hex(16)
-        self._open.add(transfer_id)
+        self._open[transfer_id] = own
         try:
             transfer = Transfer(await self._dialled(transfer_id, request))
             watching = self._tasks.start(self._watch(transfer, transfer_id), name="transfer-watch")
@@ -115,7 +121,7 @@ class Transfers:
             _log.warning("transfer.broke", request=type(request).__name__, reason=error.why)
             raise
         finally:
-            self._open.discard(transfer_id)
+            self._open.pop(transfer_id, None)
 
     def take(self, transfer_id: str) -> Handler | None:
         """The handler of a connection that was awaited under this id, once."""
@@ -170,4 +176,4 @@ class Transfers:
                     before = transfer.moved
                     await asyncio.sleep(patience)
         transfer.cut()
-        self._open.discard(transfer_id)
+        self._open.pop(transfer_id, None)

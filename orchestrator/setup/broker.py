@@ -10,11 +10,12 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import structlog
 import uvloop
 
 from orchestrator.profiles import load_catalogue
-from orchestrator.sandboxes.broker.process import serve_connection, serve_path
+from orchestrator.sandboxes.broker.process import serve_path, serve_starter
 from orchestrator.sandboxes.errors import SandboxFailure
 from orchestrator.sandboxes.installation import installed
 from orchestrator.sandboxes.settings import SandboxSettings
@@ -24,29 +25,36 @@ from orchestrator.setup.errors import SetupFailed
 from orchestrator.telemetry.logs import configure_logs
 
 
-def run_broker(settings: Settings, *, connection: int | None, say: Callable[[str], None]) -> None:
-    """Serve the inherited connection until it ends, or listen until SIGTERM.
+class Starter(msgspec.Struct, frozen=True, kw_only=True):
+    """The control plane that started this broker: an inherited connection to it, and where it and
+    who comes after it find the broker again."""
+
+    connection: int
+    listen: Path
+
+
+def run_broker(settings: Settings, *, starter: Starter | None, say: Callable[[str], None]) -> None:
+    """Serve whoever started it and who comes after them, or listen until SIGTERM.
 
     Raises SetupFailed, SandboxFailure, BadProfiles.
     """
     configure_logs(settings.telemetry)
     structlog.contextvars.bind_contextvars(process="broker")
     catalogue = load_catalogue(settings.profiles.path, model=settings.model.default)
-    if connection is None:
+    if starter is None:
         work = serve_path(
             _path(settings), _sandboxes(settings), catalogue, on_ready=lambda: _tell(settings, say)
         )
     else:
-        work = _serve_starter(socket.socket(fileno=connection), settings, catalogue)
+        work = _serve_starter(starter, settings, catalogue)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
 
 
-async def _serve_starter(
-    connection: socket.socket, settings: Settings, catalogue: ProfileCatalogue
-) -> None:
+async def _serve_starter(starter: Starter, settings: Settings, catalogue: ProfileCatalogue) -> None:
+    connection = socket.socket(fileno=starter.connection)
     with contextlib.suppress(SandboxFailure):  # whoever started us was told, and says it
-        await serve_connection(connection, _sandboxes(settings), catalogue)
+        await serve_starter(connection, starter.listen, _sandboxes(settings), catalogue)
 
 
 def _sandboxes(settings: Settings) -> SandboxSettings:

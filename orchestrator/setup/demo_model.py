@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from orchestrator.gateway.credential import Secret
+from orchestrator.protocol.secret import Secret
 from orchestrator.settings import Settings
 from orchestrator.setup.address import require_free
 from orchestrator.setup.errors import SetupFailed

@@ -16,6 +16,7 @@ from orchestrator.setup.engine_plan import UseEngine, plan
 from orchestrator.setup.errors import SetupFailed
 from orchestrator.setup.finding import Finding, bad, good, warning
 from orchestrator.setup.host_examination import Plans, examine_host
+from orchestrator.setup.storage_examination import examine_storage
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -29,7 +30,7 @@ def examine(settings: Settings) -> list[Finding]:
         data_dir=settings.server.data_dir, slots=settings.slots, engine_url=url
     )
     profiles, plans = _plans(settings)
-    found = [*examine_host(host, plans), profiles]
+    found = [*examine_host(host, plans), *examine_storage(settings), profiles]
     if not isinstance(decision, UseEngine):
         advice = "`casemate up` brings one up where it can."
         return [*found, bad("engine", "None answers.", advice)]

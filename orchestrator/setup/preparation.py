@@ -11,9 +11,12 @@ from orchestrator.setup.checkout import Checkout
 from orchestrator.setup.engine import Engine, ensure_engine
 from orchestrator.setup.errors import PackagesNotInstalled
 from orchestrator.setup.gvisor import ensure_gvisor_engine
+from orchestrator.setup.postgres import postgres_programs
 from orchestrator.setup.progress import Progress
 
-Part = Literal["engine", "gvisor", "image", "page-packages", "page", "service", "browser"]
+Part = Literal[
+    "engine", "gvisor", "image", "page-packages", "page", "service", "browser", "postgres"
+]
 PARTS: tuple[Part, ...] = get_args(Part)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -36,6 +39,8 @@ def prepare(
         prepare_service(settings=settings, checkout=checkout, progress=progress)
     if "browser" in parts:
         prepare_browser(progress=progress)
+    if "postgres" in parts:
+        prepare_postgres(progress=progress)
 
 
 def prepare_engine(*, settings: Settings, progress: Progress) -> Engine:
@@ -87,3 +92,14 @@ def prepare_browser(*, progress: Progress) -> None:
             "The browser tests need Chromium.", advice="Install it and run this again."
         )
     system_packages.install(["chromium"], progress=progress)
+
+
+def prepare_postgres(*, progress: Progress) -> None:
+    """PostgreSQL's programs, for the tests of storage. Raises PackagesNotInstalled."""
+    if postgres_programs() is not None:
+        return
+    if not system_packages.can_install():
+        raise PackagesNotInstalled(
+            "The tests of storage need PostgreSQL.", advice="Install it and run this again."
+        )
+    system_packages.install(["postgresql"], progress=progress)

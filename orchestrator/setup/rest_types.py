@@ -2,6 +2,7 @@
 
 from orchestrator.api import views
 from orchestrator.api.audit_routes import AuditList
+from orchestrator.api.checkpoint_routes import CheckpointList
 from orchestrator.api.egress_routes import RefusalList
 from orchestrator.api.file_routes import FileList
 from orchestrator.protocol.chat import SessionView
@@ -25,6 +26,7 @@ BODIES = (
     views.LinkWish,
     views.LinkView,
     FileList,
+    CheckpointList,
     RefusalList,
     AuditList,
 )

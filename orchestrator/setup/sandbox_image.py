@@ -30,6 +30,8 @@ class ImageChoice(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute paths of PEM files that sandboxes trust."""
     policies: tuple[str, ...] = ()
     """Absolute paths of folders with policy packages."""
+    tool_servers: tuple[str, ...] = ()
+    """Absolute paths of folders with tool servers."""
     tag: str = DEFAULT_TAG
 
 
@@ -74,6 +76,7 @@ def build_image(
                 compiler=choice.compiler,
                 extra_ca=[Path(path) for path in choice.extra_ca],
                 policies=[Path(path) for path in choice.policies],
+                tool_servers=[Path(path) for path in choice.tool_servers],
                 tag=choice.tag,
                 on_progress=step.say,
                 environ=environment,
@@ -90,6 +93,7 @@ def is_stale(choice: ImageChoice) -> bool:
             compiler=choice.compiler,
             extra_ca=[Path(path) for path in choice.extra_ca],
             policies=[Path(path) for path in choice.policies],
+            tool_servers=[Path(path) for path in choice.tool_servers],
             tag=choice.tag,
         )
     except (ImageBuildFailed, OSError) as error:

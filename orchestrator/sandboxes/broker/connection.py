@@ -35,9 +35,16 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 class BrokerConnection:
     """`greet` first, then `listen` until it ends; meanwhile `ask` from anywhere."""
 
-    def __init__(self, connection: socket.socket, *, on_death: Callable[[SlotId], None]) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        *,
+        on_death: Callable[[SlotId], None],
+        on_memory: Callable[[SlotId], None],
+    ) -> None:
         self._packets = PacketSocket(connection)
         self._on_death = on_death
+        self._on_memory = on_memory
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._last = 0
         self._over = False
@@ -88,6 +95,8 @@ class BrokerConnection:
                 return False
             case wire.Died(slot=slot):
                 self._on_death(slot)
+            case wire.RanOutOfMemory(slot=slot):
+                self._on_memory(slot)
             case wire.Farewell(tag=tag, sentence=sentence):
                 _log.warning("broker.left", tag=tag, reason=sentence)
                 return False

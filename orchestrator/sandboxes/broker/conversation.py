@@ -23,9 +23,11 @@ from orchestrator.sandboxes.ports import BrokeredStart, ContainerExit
 from orchestrator.sandboxes.settings import BrokerSettings
 
 NOTICES = 1000
-"""Deaths that wait to be told. With more the connection ends; the next one asks for the list."""
+"""Of what wait to be told. With more the connection ends; the next one asks for the list."""
 SEND_LIMIT = 10.0
 """Seconds for a peer to take an answer."""
+
+Notice = wire.Died | wire.RanOutOfMemory
 
 _log = structlog.get_logger(__name__)
 _hello = msgspec.json.Decoder(wire.Hello)
@@ -48,9 +50,10 @@ class Conversation:
         self._tenancy = tenancy
         self._settings = settings
         self._room = asyncio.Semaphore(settings.requests)
-        self._notices: asyncio.Queue[SlotId] = asyncio.Queue(NOTICES)
+        self._notices: asyncio.Queue[Notice] = asyncio.Queue(NOTICES)
         self._tasks = BackgroundTasks()
         self._watching = False
+        self._left_for_good = False
 
     async def run(self) -> None:
         """Never raises for what a peer does."""
@@ -86,8 +89,8 @@ class Conversation:
             await self._send(wire.Welcome(epoch=self._keeper.epoch))
             await self._serve()
         finally:
-            self._keeper.on_death = lambda _: None
-            self._tenancy.leave()
+            self._keeper.hush()
+            self._tenancy.leave(for_good=self._left_for_good)
 
     async def _serve(self) -> None:
         while (body := await self._receive()) is not None:
@@ -95,8 +98,20 @@ class Conversation:
                 request = _request.decode(body)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise malformed() from error
+            self._take_note(request)
             await self._room.acquire()
             self._tasks.start(self._work_on(request), name="broker-request")
+
+    def _take_note(self, request: wire.AnyRequest) -> None:
+        """What was said counts, even if who said it is gone the next moment."""
+        match request:
+            case wire.Claim(slot=slot):
+                with contextlib.suppress(SandboxFailure):  # told with the answer
+                    self._keeper.claim(SlotId(slot))
+            case wire.Leave():
+                self._left_for_good = True
+            case _:
+                pass
 
     async def _receive(self) -> bytes | None:
         try:
@@ -118,14 +133,16 @@ class Conversation:
             self._room.release()
 
     async def _do(self, request: wire.AnyRequest) -> None:
-        if isinstance(request, wire.Create):
-            started = await self._keeper.create(request.profile, SlotId(request.slot))
-            await self._hand_over(request, started)
-        else:
-            await self._answer(await self._answer_to(request))
+        match request:
+            case wire.Create(profile=profile, slot=slot):
+                await self._hand_over(request, await self._keeper.create(profile, SlotId(slot)))
+            case wire.Adopt(slot=slot):
+                await self._hand_over(request, self._keeper.adopt(SlotId(slot)))
+            case _:
+                await self._answer(await self._answer_to(request))
 
-    async def _hand_over(self, request: wire.Create, started: BrokeredStart) -> None:
-        """The sockets go with the answer, and are nobody's here any more."""
+    async def _hand_over(self, request: wire.Create | wire.Adopt, started: BrokeredStart) -> None:
+        """These descriptors go with the answer; the keeper holds the same sockets by others."""
         sockets = started.sockets
         try:
             created = wire.Created(
@@ -144,7 +161,7 @@ class Conversation:
     async def _answer_to(self, request: wire.PlainRequest) -> wire.AnyAnswer:
         keeper, n = self._keeper, request.n
         match request:
-            case wire.Destroy() | wire.Freeze() | wire.Thaw():
+            case wire.Claim() | wire.Destroy() | wire.Freeze() | wire.Thaw():
                 return await self._act(request)
             case wire.ListSandboxes() | wire.Watch() | wire.Describe():
                 return self._look(request)
@@ -155,8 +172,8 @@ class Conversation:
                 return wire.Output(n=n, lines=await keeper.output(SlotId(slot)))
             case wire.ReadExit(slot=slot):
                 return _told(await keeper.exit_of(SlotId(slot)), n=n)
-            case wire.Sweep(everything=everything):
-                return wire.Swept(n=n, containers=await keeper.sweep(everything=everything))
+            case wire.Sweep() | wire.Leave():
+                return await self._clean(request)
             case _:
                 assert_never(request)
 
@@ -172,9 +189,18 @@ class Conversation:
             self._watch()
         return wire.Sandboxes(n=n, sandboxes=keeper.sandboxes())
 
-    async def _act(self, request: wire.Destroy | wire.Freeze | wire.Thaw) -> wire.Done:
+    async def _clean(self, request: wire.Sweep | wire.Leave) -> wire.Swept | wire.Done:
+        if isinstance(request, wire.Sweep):
+            count = await self._keeper.sweep(everything=request.everything)
+            return wire.Swept(n=request.n, containers=count)
+        await self._keeper.sweep(everything=True)  # tried again once the connection is gone
+        return wire.Done(n=request.n)
+
+    async def _act(self, request: wire.Claim | wire.Destroy | wire.Freeze | wire.Thaw) -> wire.Done:
         slot = SlotId(request.slot)
         match request:
+            case wire.Claim():
+                self._keeper.claim(slot)
             case wire.Destroy():
                 await self._keeper.destroy(slot)
             case wire.Freeze():
@@ -186,18 +212,21 @@ class Conversation:
     def _watch(self) -> None:
         if not self._watching:
             self._watching = True
-            self._keeper.on_death = self._notice
             self._tasks.start(self._tell(), name="broker-watch")
+            self._keeper.tell(
+                on_death=lambda slot: self._notice(wire.Died(slot=slot)),
+                on_memory=lambda slot: self._notice(wire.RanOutOfMemory(slot=slot)),
+            )
 
-    def _notice(self, slot: SlotId) -> None:
+    def _notice(self, notice: Notice) -> None:
         try:
-            self._notices.put_nowait(slot)
+            self._notices.put_nowait(notice)
         except asyncio.QueueFull:
             self._connection.end()
 
     async def _tell(self) -> None:
         while True:
-            await self._answer(wire.Died(slot=await self._notices.get()))
+            await self._answer(await self._notices.get())
 
     async def _answer(self, answer: wire.FromBroker) -> None:
         """Who does not take its answers is let go."""
@@ -214,7 +243,13 @@ class Conversation:
 
 
 def _told(how: ContainerExit, *, n: int) -> wire.Exit:
-    return wire.Exit(n=n, over=how.over, exit_code=how.exit_code, oom_killed=how.oom_killed)
+    return wire.Exit(
+        n=n,
+        over=how.over,
+        exit_code=how.exit_code,
+        oom_killed=how.oom_killed,
+        engine_away=how.engine_away,
+    )
 
 
 async def send(connection: PacketSocket, message: wire.FromBroker) -> None:

@@ -17,6 +17,7 @@ import structlog
 from orchestrator.protocol.broker import BrokeredSandbox, sandbox_of
 from orchestrator.protocol.ids import ProfileName, SlotId
 from orchestrator.sandboxes.background import BackgroundTasks
+from orchestrator.sandboxes.broker.kept import Kept
 from orchestrator.sandboxes.container_spec import (
     Host,
     Image,
@@ -42,6 +43,8 @@ from orchestrator.sessions.profiles import Profile
 
 REMEMBERED = 10_000
 """Slots of the past that are not taken again. A slot's name is random: this is against mistakes."""
+MEMORY_NOTICE_REST = 1.0
+"""Seconds between two notices that a sandbox ran out of memory: one can do so without end."""
 REMOVALS = 4
 """Tries to remove what is left, before it is left to the next sweep."""
 
@@ -64,28 +67,15 @@ class Engine(Protocol):
     async def thaw(self, container_id: str) -> None: ...
     async def remove(self, container_id: str) -> None: ...
     async def died(self, container_id: str) -> None: ...
+    async def ran_out_of_memory(self, container_id: str) -> None: ...
     async def exit_of(self, container_id: str) -> ContainerExit: ...
     async def output(self, container_id: str, /) -> list[str]: ...
     async def own(self) -> list[OwnContainer]: ...
     async def uids_in_use(self) -> frozenset[int]: ...
 
 
-class Kept:
-    """A sandbox from the request to make it until nothing of it is left."""
-
-    def __init__(self, slot: SlotId, profile: ProfileName) -> None:
-        self.slot, self.profile = slot, profile
-        self.state: Literal["making", "running", "frozen", "dead", "leaving"] = "making"
-        self.making: asyncio.Task[BrokeredStart] | None = None
-        self.container: str | None = None
-        self.removing = asyncio.Lock()
-
-    def view(self) -> BrokeredSandbox:
-        return BrokeredSandbox(slot=self.slot, profile=self.profile, state=self.state)
-
-
 class SandboxKeeper:
-    """`most` is how many sandboxes there may be at once. `on_death` is told each slot once."""
+    """`most` is how many sandboxes there may be at once."""
 
     def __init__(
         self, *, engine: Engine, slots: Slots, catalogue: ProfileCatalogue, most: int
@@ -98,7 +88,8 @@ class SandboxKeeper:
         self._used: OrderedDict[SlotId, None] = OrderedDict()
         self._seccomp = seccomp_profile()
         self._tasks = BackgroundTasks()
-        self.on_death: Callable[[SlotId], None] = lambda _: None
+        self._on_death: Callable[[SlotId], None] | None = None
+        self._on_memory: Callable[[SlotId], None] | None = None
 
     @property
     def epoch(self) -> str:
@@ -155,15 +146,13 @@ class SandboxKeeper:
             self._used.popitem(last=False)
 
     async def _make(self, kept: Kept, profile: Profile) -> BrokeredStart:
-        sockets: SlotSockets | None = None
         try:
-            image = await self._engine.image(profile.image)
+            kept.image = await self._engine.image(profile.image)
             slot = await self._make_slot(kept, profile)
-            sockets = _listen(slot, profile)
-            await self._start(kept, profile, slot=slot, image=image)
+            kept.sockets = _listen(slot, profile)
+            await self._start(kept, profile, slot=slot, image=kept.image)
+            started = kept.started()
         except BaseException:
-            if sockets is not None:
-                sockets.close()
             kept.state = "leaving"
             await asyncio.shield(
                 self._tasks.start(self._remove_at_last(kept), name=f"remove-{kept.slot}")
@@ -171,7 +160,7 @@ class SandboxKeeper:
             raise
         kept.state = "running"
         self._tasks.start(self._watch(kept), name=f"watch-{kept.slot}")
-        return BrokeredStart(image=image.id, version=image.version, sockets=sockets)
+        return started
 
     async def _make_slot(self, kept: Kept, profile: Profile) -> Slot:
         avoid = await self._engine.uids_in_use()
@@ -193,24 +182,68 @@ class SandboxKeeper:
 
     async def _watch(self, kept: Kept) -> None:
         assert kept.container is not None
-        await self._engine.died(kept.container)
+        memory = self._tasks.start(
+            self._watch_memory(kept, kept.container), name=f"watch-memory-{kept.slot}"
+        )
+        try:
+            await self._engine.died(kept.container)
+        finally:
+            memory.cancel()
         if kept.state != "leaving":
             kept.state = "dead"
-        self.on_death(kept.slot)
+        if self._on_death is not None:
+            self._on_death(kept.slot)
+
+    async def _watch_memory(self, kept: Kept, container: str) -> None:
+        """Told at a bounded pace, however often it happens."""
+        while True:
+            await self._engine.ran_out_of_memory(container)
+            if self._on_memory is not None:
+                self._on_memory(kept.slot)
+            else:
+                kept.memory_untold = True
+            await asyncio.sleep(MEMORY_NOTICE_REST)
+
+    # --- telling ---------------------------------------------------------------------------------
+
+    def tell(
+        self, *, on_death: Callable[[SlotId], None], on_memory: Callable[[SlotId], None]
+    ) -> None:
+        """From now on, until `hush`. Neither may raise."""
+        self._on_death, self._on_memory = on_death, on_memory
+
+    def hush(self) -> None:
+        self._on_death = self._on_memory = None
 
     # --- while it lives --------------------------------------------------------------------------
+
+    def adopt(self, slot: SlotId) -> BrokeredStart:
+        """One that was made before, as if it had just been; what nobody was told of it is told.
+        Raises SandboxFailure."""
+        kept = self._running(slot)
+        started = kept.started()
+        if kept.memory_untold and self._on_memory is not None:
+            kept.memory_untold = False
+            self._on_memory(slot)
+        return started
+
+    def claim(self, slot: SlotId) -> None:
+        """It is no spare one any more. Raises SandboxFailure."""
+        self._running(slot).claimed = True
 
     async def freeze(self, slot: SlotId) -> None:
         """Raises SandboxFailure."""
         kept = self._running(slot)
-        await self._engine.freeze(kept.container or "")
-        kept.state = "frozen" if kept.state == "running" else kept.state
+        async with kept.changing:
+            self._running(slot).state = "frozen"  # from here on it may be: the caller may be killed
+            await self._engine.freeze(kept.container or "")
 
     async def thaw(self, slot: SlotId) -> None:
         """Raises SandboxFailure."""
         kept = self._running(slot)
-        await self._engine.thaw(kept.container or "")
-        kept.state = "running" if kept.state == "frozen" else kept.state
+        async with kept.changing:
+            await self._engine.thaw(kept.container or "")
+            kept.state = "running" if kept.state == "frozen" else kept.state
 
     def _running(self, slot: SlotId) -> Kept:
         kept = self._kept.get(slot)
@@ -254,6 +287,8 @@ class SandboxKeeper:
             if kept.container is not None:
                 await self._engine.remove(kept.container)
             self._slots.remove(kept.slot)
+            if kept.sockets is not None:
+                kept.sockets.close()
             del self._kept[kept.slot]
 
     async def _remove_at_last(self, kept: Kept) -> None:
@@ -261,21 +296,54 @@ class SandboxKeeper:
         await _tried(partial(self._remove, kept), slot=kept.slot)
 
     async def sweep(self, *, everything: bool = False) -> int:
-        """Remove what earlier runs left, and with `everything` all of this one; returns how many
-        containers. Raises SandboxFailure."""
+        """Compare what is kept with what the engine has and what is on disk, and remove what nobody
+        keeps; with `everything` also what is kept. Returns how many containers. Safe at any time.
+
+        Raises SandboxFailure.
+        """
         count = await self._clear() if everything else 0
-        known = {kept.container for kept in self._kept.values()}
-        leftovers = [
-            container.id
-            for container in await self._engine.own()
-            if container.epoch != self.epoch or (everything and container.id not in known)
-        ]
-        results = await asyncio.gather(*map(self._engine.remove, leftovers), return_exceptions=True)
-        failed = [result for result in results if isinstance(result, BaseException)]
+        strangers = [one for one in await self._engine.own() if not self._knows(one)]
+        removed = await asyncio.gather(*map(self._remove_stranger, strangers))
+        unfinished = [kept for kept in self._kept.values() if kept.is_left_behind]
+        for kept in unfinished:
+            self._tasks.start(self._remove_at_last(kept), name=f"remove-{kept.slot}")
         slots = self._slots.sweep()
-        if leftovers or slots:
-            _log.info("leftovers.swept", containers=len(leftovers), failed=len(failed), slots=slots)
-        return count + len(leftovers) - len(failed)
+        if strangers or slots or unfinished:
+            _log.warning(
+                "leftovers.swept",
+                containers=sum(removed),
+                failed=len(removed) - sum(removed),
+                slots=slots,
+                unfinished=len(unfinished),
+            )
+        return count + sum(removed)
+
+    def _knows(self, container: OwnContainer) -> bool:
+        """Whether it is kept. A container is kept before it is made, and no name comes twice: one
+        that was listed and is not kept now will not be."""
+        names = (container.id, container.name)
+        return container.epoch == self.epoch and any(
+            kept.container in names for kept in self._kept.values()
+        )
+
+    async def _remove_stranger(self, container: OwnContainer) -> bool:
+        if self._knows(container):
+            return False
+        try:
+            await self._engine.remove(container.id)
+        except SandboxFailure as error:
+            _log.warning("leftover.not_removed", name=container.name, reason=error.sentence)
+            return False
+        return True
+
+    async def keep_sweeping(self, *, interval: float) -> None:
+        """Until cancelled: what slipped away somewhere does not stay."""
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await self.sweep()
+            except SandboxFailure as error:
+                _log.warning("sweep.failed", reason=error.sentence)
 
     async def _clear(self) -> int:
         """Destroy every sandbox there is now; returns how many it could."""

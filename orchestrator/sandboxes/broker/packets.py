@@ -9,6 +9,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -87,7 +88,11 @@ class PacketSocket:
         self._socket.close()
 
 
-async def ready(one: socket.socket, *, reading: bool) -> None:
+class Pollable(Protocol):
+    def fileno(self) -> int: ...
+
+
+async def ready(one: Pollable, *, reading: bool) -> None:
     """Returns when it can be read from, or written to. Raises ConnectionResetError once closed."""
     loop = asyncio.get_running_loop()
     woken: asyncio.Future[None] = loop.create_future()

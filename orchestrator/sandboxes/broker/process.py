@@ -1,7 +1,9 @@
 """The broker's process, from its start to its end.
 
-It either serves one inherited connection, and ends with it, or listens on a socket of its own until
-it is told to stop. Either way nothing is left when it returns: no container, no slot.
+It listens on a socket. One that an operator started does so until it is told to stop. One that a
+control plane started for itself serves that one first, over the connection that it inherited, and
+outlives it by a grace: who comes back finds everything as it was. Either way nothing is left when
+it returns: no container, no slot.
 """
 
 import asyncio
@@ -39,10 +41,12 @@ _log = structlog.get_logger(__name__)
 class BrokerHouse:
     """What all connections of a broker share."""
 
-    def __init__(self, keeper: SandboxKeeper, settings: BrokerSettings) -> None:
+    def __init__(
+        self, keeper: SandboxKeeper, settings: BrokerSettings, *, for_one: bool = False
+    ) -> None:
         self._keeper = keeper
         self._settings = settings
-        self._tenancy = Tenancy(clear=self._clear, grace=settings.grace)
+        self.tenancy = Tenancy(clear=self._clear, grace=settings.grace, for_one=for_one)
         self._conversations: set[Conversation] = set()
 
     async def _clear(self) -> None:
@@ -50,7 +54,7 @@ class BrokerHouse:
 
     def _conversation(self, connection: PacketSocket) -> Conversation:
         return Conversation(
-            connection, keeper=self._keeper, tenancy=self._tenancy, settings=self._settings
+            connection, keeper=self._keeper, tenancy=self.tenancy, settings=self._settings
         )
 
     async def converse(self, connection: PacketSocket) -> None:
@@ -70,26 +74,42 @@ class BrokerHouse:
         """Tell whoever is connected, and take everything away."""
         why = BrokerUnreachable("The broker is being stopped.")
         await asyncio.gather(*(one.farewell(why) for one in self._conversations))
-        await self._tenancy.close()
+        await self.tenancy.close()
 
 
-async def serve_connection(
-    connection: socket.socket, settings: SandboxSettings, catalogue: ProfileCatalogue
+async def serve_starter(
+    connection: socket.socket, path: Path, settings: SandboxSettings, catalogue: ProfileCatalogue
 ) -> None:
-    """Serve this one, which is whoever started us, until it ends.
+    """Serve whoever started us over this connection, and who comes after over `path`, until they
+    say good-bye or stay away for longer than the grace.
 
-    Signals do not end it: at a shutdown of everything they reach us as well, and the control plane
-    still needs us then. Raises SandboxFailure where it cannot start, after telling the other end.
+    A signal does not end it while a control plane is there: at a shutdown of everything it reaches
+    us as well, and the control plane still needs us then. Raises SandboxFailure where it cannot
+    start, after telling the other end.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, lambda: None)
     peer = PacketSocket(connection)
     try:
-        async with opened_broker(settings, catalogue) as house:
-            await house.converse(peer)
+        async with opened_broker(settings, catalogue, for_one=True) as house:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, house.tenancy.hurry)
+            await _serve_starter(peer, path, house)
     except SandboxFailure as error:
         await farewell(peer, error)
         raise
+
+
+async def _serve_starter(peer: PacketSocket, path: Path, house: BrokerHouse) -> None:
+    house.tenancy.expect()
+    first = asyncio.create_task(house.converse(peer), name="broker-starter")
+    try:
+        async with BrokerListener(
+            path, client_uid=None, converse=house.converse, refuse=house.refuse
+        ):
+            await house.tenancy.deserted.wait()
+            _log.info("broker.deserted")
+    finally:
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
 
 
 async def serve_path(
@@ -119,7 +139,7 @@ async def serve_path(
 
 @asynccontextmanager
 async def opened_broker(
-    settings: SandboxSettings, catalogue: ProfileCatalogue
+    settings: SandboxSettings, catalogue: ProfileCatalogue, *, for_one: bool = False
 ) -> AsyncIterator[BrokerHouse]:
     """A broker without what an earlier one left; afterwards nothing of this one is left either.
 
@@ -137,10 +157,14 @@ async def opened_broker(
             for weakness in keeper.weaknesses:
                 _log.warning("isolation.weakened", reason=weakness)
             await keeper.sweep()
-            house = BrokerHouse(keeper, settings.broker)
+            house = BrokerHouse(keeper, settings.broker, for_one=for_one)
+            sweeping = asyncio.create_task(
+                keeper.keep_sweeping(interval=settings.broker.sweep_interval), name="broker-sweep"
+            )
             try:
                 yield house
             finally:
+                sweeping.cancel()
                 await house.close()
                 await _close(keeper, limit=settings.broker.close_limit)
     finally:

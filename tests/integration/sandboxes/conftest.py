@@ -53,6 +53,9 @@ class Deaf:
     def upstream_failed(self, session_id, failed):
         pass
 
+    def upstream_state(self, *, is_open, sentence, until):
+        pass
+
 
 class World:
     """One installation: its settings, and what of it is on the host."""

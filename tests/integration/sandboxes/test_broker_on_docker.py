@@ -119,3 +119,55 @@ async def test_no_image(broker, world):
     with pytest.raises(ImageMissing, match="build it"):
         await broker.create(DEFAULT, SlotId(secrets.token_hex(16)))
     assert world.slot_directories() == []
+
+
+HOG = ["python3", "-c", "x = bytearray(4 << 30)"]
+
+
+async def test_out_of_memory_is_told(broker, world, slot):
+    """When the kernel kills a program in a sandbox for its memory the engine tells it, each time,
+    and the sandbox lives on."""
+    container = await world.docker.containers.get(f"casemate-{sandbox_of(slot)}")
+    for _ in range(2):
+        work = await container.exec(HOG)
+        async with work.start() as stream:
+            while await stream.read_out() is not None:
+                pass
+        async with asyncio.timeout(3):
+            await broker.ran_out_of_memory(slot)
+        await asyncio.sleep(1.1)  # no more is told within a second
+    assert not (await broker.exit_of(slot)).over
+    assert (await broker.exit_of(slot)).memory_told
+
+
+async def test_out_of_memory_without_an_event(world, monkeypatch):
+    """Where the engine's event does not come, the kernel's counter tells the same."""
+    monkeypatch.setattr("orchestrator.sandboxes.engine_events.OUT_OF_MEMORY", "never")
+    async with local_broker(world.settings(), world.catalogue) as broker:
+        slot = SlotId(secrets.token_hex(16))
+        (await broker.create(DEFAULT, slot)).sockets.close()
+        container = await world.docker.containers.get(f"casemate-{sandbox_of(slot)}")
+        work = await container.exec(HOG)
+        async with work.start() as stream:
+            while await stream.read_out() is not None:
+                pass
+        async with asyncio.timeout(5):
+            await broker.ran_out_of_memory(slot)
+
+
+async def test_created_too_late(broker, world):
+    """A container that the engine made after nobody waited for it any more is swept, and one that
+    is kept is not."""
+    kept = SlotId(secrets.token_hex(16))
+    (await broker.create(DEFAULT, kept)).sockets.close()
+    config = await inspected(world, kept)
+    late = await world.docker.containers.create(
+        {"Image": config["Image"], "Cmd": ["sleep", "60"], "Labels": config["Config"]["Labels"]},
+        name=f"casemate-{sandbox_of(SlotId('d' * 32))}",
+    )
+    await late.start()
+    (world.slots / ("d" * 32)).mkdir()
+    assert await broker.sweep() == 1
+    assert [one["Id"] for one in await world.containers()] == [config["Id"]]
+    assert [one.name for one in world.slot_directories()] == [kept]
+    await broker.destroy(kept)

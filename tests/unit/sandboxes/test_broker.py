@@ -29,6 +29,7 @@ from orchestrator.testing.local_broker import LocalBroker, paper_house
 from orchestrator.testing.paper_engine import PaperEngine
 
 CEILING = 4
+US, OTHERS = "1" * 32, "2" * 32
 SLOT = "a" * 32
 OTHER = "b" * 32
 
@@ -75,8 +76,19 @@ async def dial(house):
 
 @pytest.fixture
 async def client(dial, settings):
-    async with BrokerClient(dial, settings.broker) as client:
+    async with BrokerClient(dial, settings.broker, client=US) as client:
         yield client
+
+
+@contextlib.asynccontextmanager
+async def killed_client(dial, settings, *, client=US):
+    """A control plane that is killed at the end: it says no good-bye."""
+    killed = await BrokerClient(dial, settings.broker, client=client).__aenter__()
+    try:
+        yield killed
+    finally:
+        await killed._tasks.close()
+        killed._connection.end()
 
 
 def open_descriptors():
@@ -186,8 +198,8 @@ async def test_keys_twice(peer, engine):
     "hello",
     [
         {"type": "hello", "protocol": 99, "client": "f" * 32},
-        {"type": "hello", "protocol": 1, "client": "me"},
-        {"type": "hello", "protocol": 1, "client": "f" * 32, "uid": 0},
+        {"type": "hello", "protocol": 2, "client": "me"},
+        {"type": "hello", "protocol": 2, "client": "f" * 32, "uid": 0},
         {"type": "list_sandboxes", "n": 1},
         b"GET / HTTP/1.1\r\n\r\n",
     ],
@@ -352,17 +364,17 @@ async def test_one_control_plane_at_a_time(client, dial, settings, engine):
     """A second control plane is refused while the first is there, which does not notice."""
     (await client.create("default", SLOT)).sockets.close()
     with pytest.raises(BrokerRefused, match="Another control plane"):
-        await BrokerClient(dial, settings.broker).__aenter__()
+        await BrokerClient(dial, settings.broker, client=US).__aenter__()
     assert len(await client.sandboxes()) == 1
     assert len(engine.containers) == 1
 
 
 async def test_who_comes_after(dial, settings, engine):
     """When a control plane is gone, another one finds nothing of what was made for it."""
-    async with BrokerClient(dial, settings.broker) as first:
+    async with killed_client(dial, settings) as first:
         (await first.create("default", SLOT)).sockets.close()
         assert engine.containers
-    async with BrokerClient(dial, settings.broker) as second:
+    async with BrokerClient(dial, settings.broker, client=OTHERS) as second:
         assert await second.sandboxes() == []
         assert engine.containers == {}
         with pytest.raises(BrokerRefused, match="used before"):
@@ -371,7 +383,7 @@ async def test_who_comes_after(dial, settings, engine):
 
 async def test_gone_for_good(dial, settings, engine, until):
     """What was made for a control plane that does not come back is destroyed after a grace."""
-    async with BrokerClient(dial, settings.broker) as client:
+    async with killed_client(dial, settings) as client:
         (await client.create("default", SLOT)).sockets.close()
     assert engine.containers
     await until(lambda: not engine.containers)
@@ -408,17 +420,22 @@ async def test_who_does_not_listen(peer, engine, house, monkeypatch, until):
 
 async def test_a_broker_that_hangs(settings):
     """A broker that accepts and says nothing is told as such, within the limit."""
-    kept = []
 
-    async def mute():
-        ours, theirs = packet_pair()
-        kept.append(theirs)
-        return ours
+    class Mute(LocalBroker):
+        found_hung = 0
 
-    settings = BrokerSettings(connect_limit=0.1)
+        async def __call__(self):
+            ours, self.theirs = packet_pair()
+            return ours
+
+        def hung(self):
+            self.found_hung += 1
+
+    mute = Mute()
     with pytest.raises(BrokerTooSlow):
-        await BrokerClient(mute, settings).__aenter__()
-    kept[0].close()
+        await BrokerClient(mute, BrokerSettings(connect_limit=0.1), client=US).__aenter__()
+    assert mute.found_hung == 1
+    mute.theirs.close()
 
 
 @pytest.mark.parametrize("said", [b"?", b'{"type":"welcome","epoch":"a","more":1}'], ids=repr)
@@ -437,7 +454,7 @@ async def test_a_broker_of_another_kind(house, until, said):
         others.append(None)
         return await dial()
 
-    async with BrokerClient(dial_another, BrokerSettings(backoff_first=0.01)) as client:
+    async with BrokerClient(dial_another, BrokerSettings(backoff_first=0.01), client=US) as client:
         client._connection.end()
         await until(lambda: len(others) == 3 and client.problem is None)
         assert (await client.describe()).runtime == "runc"
@@ -449,7 +466,7 @@ async def test_a_broker_that_stops_answering(house, until):
     """When a broker that was there hangs, the connection is given up and made anew."""
     dial = LocalBroker(house)
     settings = BrokerSettings(ping_interval=0.05, ping_limit=0.1, backoff_first=0.01)
-    async with BrokerClient(dial, settings) as client:
+    async with BrokerClient(dial, settings, client=US) as client:
         hanging = next(iter(house._conversations))
         hanging._settings = BrokerSettings()
         hanging._answer = never
@@ -463,4 +480,4 @@ async def test_no_broker(settings):
     """Without a broker that is said, after it was waited for."""
     settings = BrokerSettings(connect_limit=0.2)
     with pytest.raises(BrokerUnreachable):
-        await BrokerClient(LocalBroker(None), settings).__aenter__()
+        await BrokerClient(LocalBroker(None), settings, client=US).__aenter__()

@@ -33,6 +33,7 @@ from orchestrator.sessions.profiles import Egress, EgressRule
 from orchestrator.testing.local_broker import LocalBroker, paper_house
 from orchestrator.testing.paper_engine import PaperEngine
 
+US = "1" * 32
 HELLO = {"type": "hello", "protocol": 1, "version": "v1"}
 
 
@@ -44,7 +45,7 @@ class Door:
     async def open(self, slot_id, *, model, egress):
         self.open_slots[slot_id] = (model, egress)
 
-    def admit(self, slot_id, *, session_id, profile):
+    def admit(self, slot_id, *, session_id, profile, used_tokens=0):
         self.admitted[slot_id] = (session_id, profile)
 
     async def close(self, slot_id):
@@ -134,7 +135,7 @@ async def dial(settings, catalogue, engine):
 
 @pytest.fixture
 async def launcher(dial, door, settings):
-    async with BrokerClient(dial, settings.broker) as broker:
+    async with BrokerClient(dial, settings.broker, client=US) as broker:
         yield DockerLauncher(broker=broker, door=door, observer=NoObserver(), settings=settings)
 
 
@@ -375,13 +376,17 @@ async def test_a_door_that_fails(sandbox, engine, door, root):
     assert nothing_left(engine, door, root)
 
 
-async def test_sweeping(launcher, engine):
-    """A sweep removes what other runs left; at the end it removes everything."""
+async def test_sweeping(launcher, engine, profile):
+    """A sweep removes what other runs left, and of this run what nobody keeps; at the end it
+    removes everything."""
+    sandbox = await launcher.launch(profile)
     engine.left = [
         OwnContainer(id="old", epoch="before", dead=True),
-        OwnContainer(id="mine", epoch="now", dead=False),
+        OwnContainer(id="stray", epoch="now", dead=False),
     ]
-    assert await launcher.sweep() == 1
-    assert [own.id for own in engine.left] == ["mine"]
-    assert await launcher.sweep(everything=True) == 1
+    assert await launcher.sweep() == 2
     assert engine.left == []
+    assert sandbox.alive
+    assert await launcher.sweep(everything=True) == 1
+    assert engine.containers == {}
+    await sandbox.gone()

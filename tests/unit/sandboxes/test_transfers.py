@@ -2,23 +2,16 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
 import time
 
 import pytest
-from shim.transfers import Transfers as ShimTransfers
 from websockets.asyncio.client import unix_connect
-from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
+from websockets.exceptions import InvalidMessage, InvalidStatus
 
-from orchestrator.protocol.commands import OpenTransfer, sandbox_command_codec
 from orchestrator.protocol.transfers import CHUNK_BYTES, Entry, Omitted
 from orchestrator.sandboxes.errors import LinkViolated
-from orchestrator.sandboxes.link_workspace import LinkWorkspace
-from orchestrator.sandboxes.settings import LinkSettings
-from orchestrator.sandboxes.shim_link import ShimLink
-from orchestrator.sandboxes.slot_sockets import listen
 from orchestrator.sessions.files_errors import (
     ArchiveTooLarge,
     FileChanged,
@@ -34,82 +27,6 @@ from orchestrator.sessions.files_errors import (
 from orchestrator.sessions.workspace import FileContent
 
 CAPS = {"most_entries": 100, "most_bytes": 1 << 24}
-
-
-class Peer:
-    """The sandbox's end: hands each ordered transfer to `carry_out`."""
-
-    def __init__(self, link, path, carry_out):
-        self.link, self.path, self.carry_out = link, path, carry_out
-        self.ordered = []
-
-    async def run(self):
-        async with unix_connect(str(self.path), close_timeout=0.2) as connection:
-            await connection.send(json.dumps({"type": "hello", "protocol": 1, "version": "v"}))
-            async for frame in connection:
-                items = json.loads(frame).get("items", [])
-                for n, body in items:
-                    command = sandbox_command_codec.decode(json.dumps(body))
-                    assert isinstance(command, OpenTransfer)
-                    self.ordered.append(command)
-                    self.carry_out(command)
-                    ack = {"type": "batch", "items": [], "acknowledged": n}
-                    await connection.send(json.dumps(ack))
-
-
-@pytest.fixture
-async def peers(short_directory):
-    """Makes links with a peer at the other end, and gives the workspace as the rules see it."""
-    closing = contextlib.AsyncExitStack()
-
-    async def make(carry_out, **settings):
-        link = ShimLink(settings=LinkSettings(**settings))
-        path = short_directory / "link.sock"
-        await link.open(listen(path))
-        closing.push_async_callback(link.close)
-        peer = Peer(link, path, carry_out)
-        running = asyncio.create_task(peer.run())
-        closing.callback(running.cancel)
-        await link.greeted()
-        link.claim()
-        peer.workspace = LinkWorkspace(link.transfers)
-        return peer
-
-    async with closing:
-        yield make
-
-
-@pytest.fixture
-async def honest(peers, tmp_path, short_directory):
-    """The real shim's transfers, on a directory of the test's."""
-    shim = ShimTransfers(workspace=str(tmp_path), socket=short_directory / "link.sock")
-    yield (await peers(shim.start)).workspace
-    await shim.close()
-
-
-@pytest.fixture
-def liar(peers, short_directory):
-    """A peer that dials each transfer and says these frames, whatever was asked."""
-
-    async def make(*frames, then=None, **settings):
-        tasks = []
-
-        async def lie(order):
-            uri = f"ws://x/transfers/{order.transfer_id}"
-            with contextlib.suppress(ConnectionClosed, OSError):
-                async with unix_connect(
-                    str(short_directory / "link.sock"), uri, close_timeout=0.2, compression=None
-                ) as connection:
-                    for frame in frames:
-                        raw = frame if isinstance(frame, str | bytes) else json.dumps(frame)
-                        await connection.send(raw)
-                    if then is not None:
-                        await then(connection)
-                    await connection.wait_closed()
-
-        return await peers(lambda order: tasks.append(asyncio.create_task(lie(order))), **settings)
-
-    return make
 
 
 async def pieces(*chunks):

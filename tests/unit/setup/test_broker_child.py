@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from orchestrator.gateway.credential import Secret
+from orchestrator.protocol.secret import Secret
 from orchestrator.sandboxes.broker.dialling import BrokerAddress
 from orchestrator.sandboxes.settings import BrokerSettings, PoolSettings
 from orchestrator.settings import (
