@@ -12,11 +12,14 @@ from aiohttp import web
 
 from orchestrator.gateway.failures import explain_error_event, explain_fault
 from orchestrator.gateway.headers import to_sandbox
-from orchestrator.gateway.metering import Meter, total_tokens
+from orchestrator.gateway.metering import Meter
 from orchestrator.gateway.notices import Notices
 from orchestrator.gateway.refusals import Refused, error_body
 from orchestrator.gateway.token_budget import Reservation
 from orchestrator.gateway.upstream import UpstreamFault
+from orchestrator.gateway.upstream_breaker import Attempt
+from orchestrator.protocol.control_events import UpstreamFailed
+from orchestrator.sessions.usage import total_tokens
 
 
 def error_response(
@@ -31,6 +34,8 @@ def refusal_response(refused: Refused) -> web.Response:
     response = error_response(refused.status, refused.kind, refused.sentence)
     if refused.retry_after is not None:
         response.headers["retry-after"] = str(refused.retry_after)
+    if refused.final:
+        response.headers["x-should-retry"] = "false"
     response.force_close()  # what is left of the request's body is not read
     return response
 
@@ -46,6 +51,7 @@ class Answer:
         model: str | None,
         reservation: Reservation | None,
         notices: Notices,
+        attempt: Attempt,
         write_timeout: float,
     ) -> None:
         self._request = request
@@ -53,6 +59,7 @@ class Answer:
         self._meter = None if model is None else Meter(model=model, streams=self._streams)
         self._reservation = reservation
         self._notices = notices
+        self._attempt = attempt
         self._write_timeout = write_timeout
         self._out = web.StreamResponse(
             status=response.status, headers=to_sandbox(response.headers.items())
@@ -67,7 +74,7 @@ class Answer:
                 raise
             if self._reservation is not None:  # not the sandbox's doing
                 self._reservation.settle(self._reservation.prompt)
-            self._notices.failed(explain_fault(fault.fault))
+            self._fail(explain_fault(fault.fault))
             self._hang_up()
         except (ConnectionError, TimeoutError):
             self._hang_up()  # the sandbox did, or does not read any more
@@ -85,6 +92,7 @@ class Answer:
     async def _pass_pieces(self, pieces: AsyncIterator[bytes]) -> None:
         async for piece in pieces:
             if not self._out.prepared:
+                self._attempt.begins_well()
                 await self._out.prepare(self._request)
             if self._meter is not None:
                 self._meter.feed(piece)
@@ -93,17 +101,22 @@ class Answer:
         if not self._out.prepared:
             await self._out.prepare(self._request)
         self._judge_end()
-        await self._out.write_eof()
+        async with asyncio.timeout(self._write_timeout):
+            await self._out.write_eof()
 
     def _judge_end(self) -> None:
         """A stream may end well for HTTP and still not have said its last word."""
-        if self._meter is None or not self._streams:
-            return self._notices.succeeded()
-        if self._meter.error_type is not None:
-            return self._notices.failed(explain_error_event(self._meter.error_type))
-        if not self._meter.stopped:
-            raise UpstreamFault("cut")
+        if self._meter is not None and self._streams:
+            if self._meter.error_type is not None:
+                return self._fail(explain_error_event(self._meter.error_type))
+            if not self._meter.stopped:
+                raise UpstreamFault("cut")
+        self._attempt.answered()
         return self._notices.succeeded()
+
+    def _fail(self, failure: UpstreamFailed) -> None:
+        self._attempt.failed(failure)
+        self._notices.failed(failure)
 
     def _hang_up(self) -> None:
         """So that the agent sees a broken answer as one."""

@@ -1,30 +1,6 @@
 """The key to the model API: it goes into a request's headers and nowhere else."""
 
-from typing import NoReturn
-
-
-class Secret:
-    """A string that is not shown by `repr`, `str`, f-strings or tracebacks, nor pickled."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __repr__(self) -> str:
-        return "Secret(…)"
-
-    def __format__(self, spec: str) -> str:
-        return repr(self)
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("A secret does not leave its process.")
+from orchestrator.protocol.secret import Secret
 
 
 class Credential:

@@ -130,6 +130,40 @@ def explain_budget(limit: int) -> UpstreamFailed:
     )
 
 
+_BEYOND_REQUESTS = frozenset(
+    _BY_FAULT[fault][0] for fault in ("dns", "unreachable", "tls", "proxy")
+)
+_FAULT_TAGS = frozenset(tag for tag, _, _ in _BY_FAULT.values())
+
+
+def is_outage(failure: UpstreamFailed) -> bool:
+    """No answer, or the upstream's own error. A rate limit (429) is none: the account has it, the
+    answer comes at once and says when to come back."""
+    if failure.status is None:
+        return failure.tag in _FAULT_TAGS
+    return failure.status >= 500  # noqa: PLR2004 - HTTP's own border
+
+
+def is_beyond_requests(failure: UpstreamFailed) -> bool:
+    """Whether nothing that a session can write into its requests causes this."""
+    return failure.tag in _BEYOND_REQUESTS
+
+
+def outage_sentence(failure: UpstreamFailed) -> str:
+    """For everybody, while nothing is sent on."""
+    return f"{failure.sentence} Prompts fail at once until it answers again."
+
+
+def explain_outage(sentence: str, *, seconds: float) -> UpstreamFailed:
+    """To a session whose request was not sent on."""
+    return UpstreamFailed(
+        tag="upstream_down",
+        sentence=sentence,
+        advice=f"Casemate tries again in {max(1, round(seconds))} seconds: then run it again.",
+        status=503,
+    )
+
+
 def without_account(message: str) -> str:
     """An upstream's own words without ids of its requests, and of the organisation that pays."""
     return _IDS.sub("…", message[:_LONGEST_MESSAGE])

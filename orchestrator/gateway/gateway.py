@@ -16,6 +16,7 @@ from orchestrator.gateway.notices import GatewayWatcher, Notices
 from orchestrator.gateway.settings import GatewaySettings
 from orchestrator.gateway.slot import Slot
 from orchestrator.gateway.upstream import Upstream
+from orchestrator.gateway.upstream_breaker import UpstreamBreaker
 from orchestrator.protocol.ids import SessionId, SlotId
 from orchestrator.sessions.profiles import Profile
 
@@ -40,7 +41,10 @@ class Gateway:
         self._watcher = watcher
         self._upstream = Upstream(settings)
         self._egress = egress or EgressProxy(EgressSettings(), watcher=watcher)
-        self._proxy = ModelProxy(settings, credential=credential, upstream=self._upstream)
+        self._breaker = UpstreamBreaker(settings, on_state=self._tell_state)
+        self._proxy = ModelProxy(
+            settings, credential=credential, upstream=self._upstream, breaker=self._breaker
+        )
         self._bodies = BodyBudget(settings.total_body_bytes)
         self._slots: dict[SlotId, Slot] = {}
 
@@ -74,14 +78,27 @@ class Gateway:
                 await self.close(slot_id)
                 raise
 
-    def admit(self, slot_id: SlotId, *, session_id: SessionId, profile: Profile) -> None:
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is sent to the model API just now; None where that is not so."""
+        return self._breaker.problem
+
+    def admit(
+        self, slot_id: SlotId, *, session_id: SessionId, profile: Profile, used_tokens: int = 0
+    ) -> None:
         """The slot was claimed: from now on its sandbox may do what the profile says, on this
-        session's account. Raises KeyError for a slot that is not open, RuntimeError at the second
-        time."""
+        session's account, of whose budget `used_tokens` are used already. Raises KeyError for a
+        slot that is not open, RuntimeError at the second time."""
         notices = Notices(session_id, self._watcher, repeat_silence=self._settings.repeat_silence)
-        self._slots[slot_id].admit(session_id=session_id, profile=profile, notices=notices)
+        self._slots[slot_id].admit(
+            session_id=session_id, profile=profile, notices=notices, used_tokens=used_tokens
+        )
         self._egress.admit(slot_id, session_id=session_id, profile=profile)
         _log.info("gateway_slot.admitted", slot_id=slot_id, session_id=session_id)
+
+    def _tell_state(self, *, is_open: bool, sentence: str, until: str | None) -> None:
+        _log.warning("upstream.circuit_changed", is_open=is_open, reason=sentence, until=until)
+        self._watcher.upstream_state(is_open=is_open, sentence=sentence, until=until)
 
     async def close(self, slot_id: SlotId) -> None:
         """Hang up on the slot's sandbox and on what it was waiting for. Idempotent."""

@@ -147,15 +147,5 @@ class Meter:
             self._write_1h = _newer(told, self._write_1h)
 
 
-def total_tokens(usage: Usage) -> int:
-    """All that was read and written, whatever its price."""
-    return (
-        usage.input_tokens
-        + usage.output_tokens
-        + usage.cache_read_tokens
-        + usage.cache_write_tokens
-    )
-
-
 def _newer(told: int | None, before: int) -> int:
     return before if told is None else min(max(told, 0), _MAX_COUNT)

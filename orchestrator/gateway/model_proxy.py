@@ -9,10 +9,16 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from orchestrator.gateway import refusals
 from orchestrator.gateway.answers import Answer, error_response, refusal_response
 from orchestrator.gateway.bodies import read_body
 from orchestrator.gateway.credential import Credential
-from orchestrator.gateway.failures import explain_budget, explain_fault, status_of_fault
+from orchestrator.gateway.failures import (
+    explain_budget,
+    explain_fault,
+    explain_outage,
+    status_of_fault,
+)
 from orchestrator.gateway.headers import to_upstream
 from orchestrator.gateway.refusals import Refused
 from orchestrator.gateway.request_heads import check_head
@@ -22,6 +28,7 @@ from orchestrator.gateway.settings import GatewaySettings
 from orchestrator.gateway.slot import Admission, Slot
 from orchestrator.gateway.token_budget import Reservation
 from orchestrator.gateway.upstream import Upstream, UpstreamFault
+from orchestrator.gateway.upstream_breaker import Attempt, UpstreamBreaker, UpstreamDown
 from orchestrator.gateway.upstream_errors import explained
 
 _log = structlog.get_logger(__name__)
@@ -44,6 +51,7 @@ class _Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     asked: Asked | None
     reservation: Reservation | None
+    attempt: Attempt
 
     @property
     def model(self) -> str | None:
@@ -56,11 +64,17 @@ class _Outgoing(msgspec.Struct, frozen=True, kw_only=True):
 
 class ModelProxy:
     def __init__(
-        self, settings: GatewaySettings, *, credential: Credential, upstream: Upstream
+        self,
+        settings: GatewaySettings,
+        *,
+        credential: Credential,
+        upstream: Upstream,
+        breaker: UpstreamBreaker,
     ) -> None:
         self._settings = settings
         self._credential = credential
         self._upstream = upstream
+        self._breaker = breaker
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
 
     async def handle(self, slot: Slot, request: web.BaseRequest) -> web.StreamResponse:
@@ -94,10 +108,13 @@ class ModelProxy:
             limit = self._settings.max_body_bytes if route.method == "POST" else 0
             body = await read_body(request, limit=limit, lease=lease, settings=self._settings)
             asked = await self._check(body, route, admission)
+            attempt = self._attempt(held, admission)
             reservation = None
             if asked is not None:
                 reservation = self._reserve(held, admission, asked, prompt_bytes=len(body))
-            outgoing = _Outgoing(route=route, body=body, asked=asked, reservation=reservation)
+            outgoing = _Outgoing(
+                route=route, body=body, asked=asked, reservation=reservation, attempt=attempt
+            )
             return await self._pass_on(request, outgoing, admission, log)
 
     async def _check(self, body: bytes, route: Route, admission: Admission) -> Asked | None:
@@ -116,6 +133,15 @@ class ModelProxy:
             async with self._checks:
                 asked = await asyncio.to_thread(check_body, body, limits, answers=answers)
         return asked if answers else None
+
+    def _attempt(self, held: contextlib.ExitStack, admission: Admission) -> Attempt:
+        """Raises Refused while the upstream is down; the session's people are told once."""
+        try:
+            return held.enter_context(self._breaker.attempt(admission.session_id))
+        except UpstreamDown as down:
+            failure = explain_outage(down.sentence, seconds=down.seconds)
+            admission.notices.not_sent(failure, outage=down.opening)
+            raise refusals.upstream_down(failure, seconds=down.seconds) from down
 
     def _reserve(
         self,
@@ -159,6 +185,7 @@ class ModelProxy:
         except UpstreamFault as fault:
             outgoing.costs_nothing()
             failure = explain_fault(fault.fault)
+            outgoing.attempt.failed(failure)
             admission.notices.failed(failure)
             status = status_of_fault(fault.fault)
             return error_response(status, "api_error", f"{failure.sentence} {failure.advice}")
@@ -188,13 +215,17 @@ class ModelProxy:
                     model=outgoing.model,
                     reservation=outgoing.reservation,
                     notices=admission.notices,
+                    attempt=outgoing.attempt,
                     write_timeout=self._settings.write_timeout,
                 )
                 return await answer.pass_on(pieces)
             case 4 | 5:
                 outgoing.costs_nothing()
                 told, failure = await explained(response, pieces)
-                if failure is not None:
+                if failure is None:
+                    outgoing.attempt.answered()
+                else:
+                    outgoing.attempt.failed(failure)
                     admission.notices.failed(failure)
                 return told
             case _:

@@ -16,6 +16,9 @@ class GatewayWatcher(Protocol):
     def egress_refused(
         self, session_id: SessionId, profile: ProfileName, event: EgressRefused
     ) -> None: ...
+    def upstream_state(self, *, is_open: bool, sentence: str, until: str | None) -> None:
+        """Of the model API for everybody: `is_open` while nothing is sent on, with a later `until`
+        (RFC 3339, UTC) each time that an attempt failed."""
 
 
 class Notices:
@@ -34,6 +37,7 @@ class Notices:
         self._repeat_silence = repeat_silence
         self._now = now
         self._last: tuple[str, float] | None = None
+        self._outage = 0
 
     def metered(self, event: UsageMetered) -> None:
         self._watcher.metered(self._session_id, event)
@@ -47,6 +51,12 @@ class Notices:
         )
         self._last = (event.tag, now)
         if not repeated:
+            self._watcher.upstream_failed(self._session_id, event)
+
+    def not_sent(self, event: UpstreamFailed, *, outage: int) -> None:
+        """Once in each outage: everybody is told of it as a whole."""
+        if outage != self._outage:
+            self._outage = outage
             self._watcher.upstream_failed(self._session_id, event)
 
     def succeeded(self) -> None:

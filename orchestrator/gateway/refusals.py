@@ -1,24 +1,34 @@
 """How the gateway says no, in the model API's own words, so that the CLI can show why. Pure.
 
-    Refused        status, kind (the API's `error.type`), sentence; retry_after in seconds or None
+    Refused        status, kind (the API's `error.type`), sentence; retry_after in seconds or None;
+                   final: the CLI shall not try again by itself
 
 Each kind of refusal is a function below; nothing of the sandbox's content is repeated in one.
 """
 
 import msgspec
 
+from orchestrator.protocol.control_events import UpstreamFailed
+
 
 class Refused(Exception):
     """A request that was not, or not completely, passed on."""
 
     def __init__(
-        self, status: int, kind: str, sentence: str, *, retry_after: int | None = None
+        self,
+        status: int,
+        kind: str,
+        sentence: str,
+        *,
+        retry_after: int | None = None,
+        final: bool = False,
     ) -> None:
         super().__init__(sentence)
         self.status = status
         self.kind = kind
         self.sentence = sentence
         self.retry_after = retry_after
+        self.final = final
 
 
 def error_body(kind: str, sentence: str) -> bytes:
@@ -70,6 +80,18 @@ def no_length() -> Refused:
 def no_expectations() -> Refused:
     return Refused(
         417, "invalid_request_error", "Casemate: send the body at once, without `Expect`."
+    )
+
+
+def upstream_down(failure: UpstreamFailed, *, seconds: float) -> Refused:
+    """Tried again by the CLI, it would only delay the word to its person: `x-should-retry: false`
+    ends the turn at once, where 503 alone means four attempts and a minute."""
+    return Refused(
+        503,
+        "api_error",
+        f"Casemate: {failure.sentence} {failure.advice}",
+        retry_after=max(1, round(seconds)),
+        final=True,
     )
 
 

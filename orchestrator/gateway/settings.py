@@ -62,6 +62,24 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrency: int = 12
     """Requests that one slot may have under way: the CLI's subagents run side by side."""
 
+    outage_failures: int = 5
+    """Failures of the upstream in a row, of all sessions together, after which requests fail at
+    once for a while: no connection, no answer, an error of its own (5xx). Answers of any other kind
+    in between, rate limits among them, begin the count anew."""
+
+    outage_failures_per_session: int = 3
+    """Of these, how many one session may add by what its own requests might have caused (an error,
+    a silence, a cut). Less than `outage_failures`: no session alone can stop all."""
+
+    outage_window: float = 60.0
+    """Seconds after which a failure no longer counts together with the next one."""
+
+    outage_pause: float = 15.0
+    """Seconds without a request to an upstream that is down. Then one request at a time tries."""
+
+    outage_probe: float = 15.0
+    """Seconds that the request that tries may keep the others waiting before another one tries."""
+
     requests_per_minute: int = 240
     """Of one slot, on average; what is more gets a 429."""
 

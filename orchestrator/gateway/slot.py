@@ -38,12 +38,16 @@ class Slot:
         self._runner: web.ServerRunner | None = None
         self._taking: asyncio.Task[None] | None = None
 
-    def admit(self, *, session_id: SessionId, profile: Profile, notices: Notices) -> None:
-        """Once: a slot is never used twice."""
+    def admit(
+        self, *, session_id: SessionId, profile: Profile, notices: Notices, used_tokens: int = 0
+    ) -> None:
+        """Once: a slot is never used twice. `used_tokens`: by the session in earlier sandboxes."""
         if self._admission is not None:
             raise RuntimeError("The slot was admitted before.")
         limit = profile.token_budget
-        budget = TokenBudget(self._settings.token_budget if limit is None else limit)
+        budget = TokenBudget(
+            self._settings.token_budget if limit is None else limit, used=used_tokens
+        )
         self._admission = Admission(
             session_id=session_id, profile=profile, notices=notices, budget=budget
         )

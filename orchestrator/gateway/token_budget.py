@@ -1,4 +1,4 @@
-"""How many tokens one slot may still use. No input or output.
+"""How many tokens one session may still use in its slot. No input or output.
 
 A request reserves what it may cost before it is sent, and settles what it did cost afterwards. Two
 requests run side by side only where the budget holds both; one alone may run as long as anything is
@@ -32,9 +32,9 @@ class Reservation:
 class TokenBudget:
     """`limit` in tokens, read and written; None for no limit."""
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, *, used: int = 0) -> None:
         self.limit = limit
-        self.used = 0
+        self.used = max(0, used)
         self._reserved = 0
         self._refused = False
 

@@ -26,7 +26,10 @@ from orchestrator.protocol.control_events import (
     EgressRefused,
     FileUploaded,
     PermissionResolved,
+    PromptLetGo,
     SandboxLost,
+    SessionHibernated,
+    WentBack,
 )
 from orchestrator.protocol.events import Event
 from orchestrator.protocol.ids import ProfileName, SessionId
@@ -111,7 +114,14 @@ class SessionAudit:
 
     def happened(self, session: SessionRecord, event: Event) -> None:
         match event:
-            case PermissionResolved() | FileUploaded() | SandboxLost():
+            case (
+                PermissionResolved()
+                | FileUploaded()
+                | SandboxLost()
+                | WentBack()
+                | PromptLetGo()
+                | SessionHibernated()
+            ):
                 fact = session_fact(session, event)
                 if fact is not None:
                     self._trail.record(fact)
@@ -123,9 +133,12 @@ class SessionAudit:
     ) -> None: ...
 
 
-def session_fact(
-    session: SessionRecord, event: PermissionResolved | FileUploaded | SandboxLost
-) -> AuditFact | None:
+Remarkable = (
+    PermissionResolved | FileUploaded | SandboxLost | WentBack | PromptLetGo | SessionHibernated
+)
+
+
+def session_fact(session: SessionRecord, event: Remarkable) -> AuditFact | None:
     """Only its owner acts in a session, so the owner is who did it."""
     there, owner = f"session/{session.id}", f"{USER}{session.owner}"
     match event:
@@ -145,6 +158,21 @@ def session_fact(
             return AuditFact(
                 action="sandbox.killed", actor=CASEMATE, object=there, result="failed", detail=tag
             )
+        case _:
+            return _changed_by_owner(event, there=there, owner=owner)
+
+
+def _changed_by_owner(event: Remarkable, *, there: str, owner: str) -> AuditFact | None:
+    """What a person did with the session itself. That it slept by itself is no deed."""
+    match event:
+        case WentBack(checkpoint_id=checkpoint):
+            return AuditFact(
+                action="session.went_back", actor=owner, object=there, detail=checkpoint
+            )
+        case PromptLetGo(client_id=client_id):
+            return AuditFact(action="prompt.let_go", actor=owner, object=there, detail=client_id)
+        case SessionHibernated(reason="asked"):
+            return AuditFact(action="session.hibernated", actor=owner, object=there)
         case _:
             return None
 

@@ -4,7 +4,8 @@ from typing import Literal
 
 import msgspec
 
-Status = Literal["ok", "failed"]
+Status = Literal["ok", "degraded", "failed"]
+"""`degraded`: it serves, and something that is not Casemate's own keeps people from their work."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,9 +34,10 @@ class PoolFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it ever had a sandbox ready since the start."""
 
 
-def database_check(*, answers: bool) -> CheckResult:
+def database_check(*, answers: bool, kind: str = "") -> CheckResult:
+    """`kind`: which one it is, as far as a stranger may know."""
     if answers:
-        return CheckResult(name="database", status="ok")
+        return CheckResult(name="database", status="ok", sentence=kind)
     return CheckResult(name="database", status="failed", sentence="The database does not answer.")
 
 
@@ -44,6 +46,14 @@ def broker_check(problem: str | None) -> CheckResult:
     if problem is None:
         return CheckResult(name="broker", status="ok")
     return CheckResult(name="broker", status="failed", sentence=problem)
+
+
+def upstream_check(problem: str | None) -> CheckResult:
+    """`problem` is why nothing is sent to the model API. That is no reason to restart Casemate, or
+    to send people elsewhere: sessions, files and history are there."""
+    if problem is None:
+        return CheckResult(name="model API", status="ok")
+    return CheckResult(name="model API", status="degraded", sentence=problem)
 
 
 def pool_check(pool: PoolFigures) -> CheckResult:
@@ -59,5 +69,6 @@ def pool_check(pool: PoolFigures) -> CheckResult:
 
 
 def summary(checks: list[CheckResult]) -> Health:
-    failed = any(check.status == "failed" for check in checks)
-    return Health(status="failed" if failed else "ok", checks=checks)
+    found = {check.status for check in checks}
+    worst: Status = "failed" if "failed" in found else "degraded" if "degraded" in found else "ok"
+    return Health(status=worst, checks=checks)

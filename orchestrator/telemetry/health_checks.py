@@ -12,6 +12,7 @@ from orchestrator.telemetry.health import (
     database_check,
     pool_check,
     summary,
+    upstream_check,
 )
 
 CHECK_LIMIT = 2.0
@@ -34,7 +35,8 @@ class MeasuredPool(Protocol):
 
 class HealthChecks:
     """`database` asks the database for anything at all; `pools` gives the pools as they are;
-    `broker` says why what runs the sandboxes cannot be reached."""
+    `broker` says why what runs the sandboxes cannot be reached, `upstream` why nothing is sent to
+    the model API."""
 
     def __init__(
         self,
@@ -42,15 +44,23 @@ class HealthChecks:
         database: Callable[[], Awaitable[None]],
         pools: Callable[[], Sequence[MeasuredPool]],
         broker: Callable[[], str | None] = lambda: None,
+        upstream: Callable[[], str | None] = lambda: None,
+        database_kind: str = "",
     ) -> None:
+        self._database_kind = database_kind
         self._database = database
         self._broker = broker
+        self._upstream = upstream
         self._pools = pools
         self._reached: set[str] = set()
 
     async def health(self) -> Health:
         """Never raises."""
-        checks = [await self._check_database(), broker_check(self._broker())]
+        checks = [
+            await self._check_database(),
+            broker_check(self._broker()),
+            upstream_check(self._upstream()),
+        ]
         return summary([*checks, *map(self._check_pool, self._pools())])
 
     async def _check_database(self) -> CheckResult:
@@ -59,7 +69,7 @@ class HealthChecks:
                 await self._database()
         except Exception:  # noqa: BLE001  # whatever it is, the database does not answer
             return database_check(answers=False)
-        return database_check(answers=True)
+        return database_check(answers=True, kind=self._database_kind)
 
     def _check_pool(self, pool: MeasuredPool) -> CheckResult:
         if pool.ready:

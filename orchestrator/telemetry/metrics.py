@@ -25,6 +25,7 @@ from orchestrator.protocol.sandbox_events import (
     TurnEnded,
 )
 from orchestrator.sessions.ports import SessionRecord
+from orchestrator.telemetry.stay_figures import StayFigures
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_MODELS = 50
@@ -45,12 +46,14 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._models: set[str] = set()
+        self._upstream_is_open = False
         self._unanswered_since: dict[SessionId, float] = {}
         """Sessions whose turn has begun and whose answer has not, by `time.monotonic()`."""
         self._make_pool_figures()
         self._make_session_figures()
         self._make_model_figures()
         self._make_door_figures()
+        self._stays = StayFigures(self.registry)
 
     def render(self) -> tuple[bytes, str]:
         """The text exposition, and its content type."""
@@ -84,6 +87,7 @@ class Metrics:
     # --- sessions ----------------------------------------------------------------------------
 
     def happened(self, session: SessionRecord, event: Event) -> None:
+        self._stays.happened(session, event)
         match event:
             case TurnStarted():
                 self._unanswered_since[session.id] = time.monotonic()
@@ -106,6 +110,7 @@ class Metrics:
     def state_changed(
         self, session: SessionRecord, *, before: SessionState | None, after: SessionState | None
     ) -> None:
+        self._stays.state_changed(session, before=before, after=after)
         if before is not None:
             self._sessions.labels(before).dec()
         if after is not None:
@@ -125,6 +130,13 @@ class Metrics:
     def egress_refused(self, profile: ProfileName, *, tag: str, count: int) -> None:
         """No host: a sandbox can name as many as it likes."""
         self._egress_refusals.labels(profile, tag).inc(max(0, count))
+
+    def upstream_state(self, *, is_open: bool) -> None:
+        """Told again while it is open: only the change counts as an opening."""
+        if is_open and not self._upstream_is_open:
+            self._upstream_openings.inc()
+        self._upstream_is_open = is_open
+        self._upstream_open.set(is_open)
 
     # --- the door: HTTP, sockets, accounts ---------------------------------------------------
 
@@ -217,6 +229,16 @@ class Metrics:
             "casemate_upstream_failures",
             "Failures of the model API.",
             ["tag"],
+            registry=registry,
+        )
+        self._upstream_open = Gauge(
+            "casemate_upstream_open",
+            "1 while nothing is sent to the model API because it is down.",
+            registry=registry,
+        )
+        self._upstream_openings = Counter(
+            "casemate_upstream_openings",
+            "Outages of the model API, each once.",
             registry=registry,
         )
 

@@ -11,21 +11,32 @@ import structlog
 
 from orchestrator.protocol.chat import SessionState
 from orchestrator.protocol.control_events import (
+    CheckpointFailed,
+    CheckpointTaken,
     EgressRefused,
+    LimitReached,
+    OutOfMemory,
     PermissionResolved,
+    PromptLetGo,
+    PromptUnfinished,
+    RecoveryStopped,
     SandboxAssigned,
     SandboxLost,
     SessionEnded,
+    SessionHibernated,
     TurnStarted,
     UpstreamFailed,
+    WentBack,
 )
 from orchestrator.protocol.events import Event
 from orchestrator.protocol.ids import SessionId
 from orchestrator.protocol.sandbox_events import (
     AgentDied,
     AgentFailed,
+    AgentResumed,
     CliStderr,
     CommandFailed,
+    McpServerFailed,
     MirrorFailed,
     PermissionRequested,
     TurnEnded,
@@ -46,6 +57,9 @@ SAID_BY_SANDBOXES = (
     MirrorFailed,
     CommandFailed,
     EgressRefused,
+    AgentResumed,
+    McpServerFailed,
+    OutOfMemory,
 )
 """A hostile one says or causes them as often as it likes: their lines are counted."""
 
@@ -107,7 +121,55 @@ def _line(event: Event) -> Line | None:  # noqa: PLR0911 - one per case
         case CommandFailed():
             return logging.WARNING, "command.failed", {"command": _word(event.command)}
         case _:
+            return _of_its_stay(event)
+
+
+def _of_its_stay(event: Event) -> Line | None:  # noqa: PLR0911 - one per case
+    """How the session outlives its sandboxes."""
+    match event:
+        case SessionHibernated(reason=reason):
+            return logging.INFO, "session.hibernated", {"reason": reason}
+        case RecoveryStopped(deaths=deaths):
+            return logging.WARNING, "recovery.stopped", {"deaths": deaths}
+        case AgentResumed(took_ms=took, pending=pending):
+            return logging.INFO, "agent.resumed", {"took_ms": _number(took), "pending": pending}
+        case PromptUnfinished():
+            return logging.INFO, "prompt.left_unfinished", {}
+        case PromptLetGo(by=by):
+            return logging.INFO, "prompt.let_go", {"by": by}
+        case WentBack(checkpoint_id=checkpoint, by=by):
+            return logging.INFO, "session.went_back", {"checkpoint_id": checkpoint, "by": by}
+        case CheckpointTaken() | CheckpointFailed():
+            return _checkpoint(event)
+        case OutOfMemory() | LimitReached() | McpServerFailed():
+            return _breach(event)
+        case _:
             return None
+
+
+def _checkpoint(event: CheckpointTaken | CheckpointFailed) -> Line:
+    match event:
+        case CheckpointTaken():
+            fields = {
+                "checkpoint_id": event.checkpoint_id,
+                "bytes": event.size,
+                "entries": event.entries,
+                "omitted": event.omitted,
+                "took_ms": event.took_ms,
+            }
+            return logging.INFO, "checkpoint.taken", fields
+        case CheckpointFailed(tag=tag):
+            return logging.WARNING, "checkpoint.failed", {"tag": tag}
+
+
+def _breach(event: OutOfMemory | LimitReached | McpServerFailed) -> Line:
+    match event:
+        case OutOfMemory():
+            return logging.WARNING, "sandbox.ran_out_of_memory", {}
+        case LimitReached(limit=limit):
+            return logging.WARNING, "limit.reached", {"limit": _word(limit)}
+        case McpServerFailed(server=server, why=why):
+            return logging.WARNING, "mcp_server.failed", {"server": _word(server), "why": why}
 
 
 def _word(text: str) -> str:
@@ -131,6 +193,8 @@ def _progress(
             return "sandbox.assigned", {
                 "sandbox_id": event.sandbox_id,
                 "waited_ms": event.waited_ms,
+                "reason": event.reason,
+                "restored_bytes": event.restored_bytes,
             }
         case TurnEnded():
             return "turn.ended", {

@@ -35,12 +35,16 @@ class RecordingWatcher:
         self.metered_events: list[tuple[SessionId, UsageMetered]] = []
         self.failures: list[tuple[SessionId, UpstreamFailed]] = []
         self.refusals: list[tuple[SessionId, ProfileName, EgressRefused]] = []
+        self.states: list[tuple[bool, str, str | None]] = []
 
     def metered(self, session_id: SessionId, event: UsageMetered) -> None:
         self.metered_events.append((session_id, event))
 
     def upstream_failed(self, session_id: SessionId, event: UpstreamFailed) -> None:
         self.failures.append((session_id, event))
+
+    def upstream_state(self, *, is_open: bool, sentence: str, until: str | None) -> None:
+        self.states.append((is_open, sentence, until))
 
     def egress_refused(
         self, session_id: SessionId, profile: ProfileName, event: EgressRefused

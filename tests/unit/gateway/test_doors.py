@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.gateway.credential import Credential, Secret
+from orchestrator.gateway.credential import Credential
 from orchestrator.gateway.headers import to_sandbox, to_upstream
 from orchestrator.gateway.notices import Notices
 from orchestrator.gateway.refusals import Refused
 from orchestrator.gateway.routes import route_of
 from orchestrator.protocol.control_events import EgressRefused, UpstreamFailed, UsageMetered
 from orchestrator.protocol.ids import ProfileName, SessionId
+from orchestrator.protocol.secret import Secret
 
 ALLOWED = {
     ("POST", "/v1/messages"),
@@ -157,6 +158,9 @@ class Watcher:
 
     def upstream_failed(self, session_id: SessionId, event: UpstreamFailed) -> None:
         self.events.append(event.tag)
+
+    def upstream_state(self, *, is_open: bool, sentence: str, until: str | None) -> None:
+        self.events.append(is_open)
 
     def egress_refused(
         self, session_id: SessionId, profile: ProfileName, event: EgressRefused

@@ -303,3 +303,13 @@ def test_one_failed_check_fails_the_whole():
     assert health.status == "failed"
     assert summary([database_check(answers=True)]).status == "ok"
     assert summary([]).status == "ok"
+
+
+def test_an_outage_is_one_opening():
+    """Told again at each attempt that fails, it is counted once; the gauge follows it."""
+    metrics = Metrics()
+    for is_open in (True, True, False, True):
+        metrics.upstream_state(is_open=is_open)
+    text = metrics.render()[0].decode()
+    assert "casemate_upstream_openings_total 2.0" in text
+    assert "casemate_upstream_open 1.0" in text
