@@ -18,6 +18,7 @@
     ├── SandboxNotReady         409, the session still waits for its sandbox
     ├── NoSandboxFree           429, retry_after in seconds
     ├── TooManySessions         429
+    │   └── TooManyAwake        429, of those that have a sandbox
     ├── StorageFailed           503, the database refuses; raised by the stores
     └── ShuttingDown            503
 
@@ -122,8 +123,8 @@ class UnknownPrompt(RuleBroken):
 
 class SandboxNotReady(RuleBroken):
     tag, status = "sandbox_not_ready", 409
-    sentence = "The session still waits for its sandbox."
-    advice = "Try again in a moment."
+    sentence = "The session has no sandbox at this moment."
+    advice = "Open it, and try again in a moment."
 
 
 class NoSandboxFree(RuleBroken):
@@ -143,6 +144,12 @@ class TooManySessions(RuleBroken):
     advice = "End one that you no longer need."
 
 
+class TooManyAwake(TooManySessions):
+    tag = "too_many_awake"
+    sentence = "You have as many sessions awake as you may have."
+    advice = "Hibernate or end one; this one is kept as it is."
+
+
 class StorageFailed(RuleBroken):
     """Raised by a store `from` its driver's error. Nothing was written."""
 
@@ -155,3 +162,48 @@ class ShuttingDown(RuleBroken):
     tag, status = "shutting_down", 503
     sentence = "Casemate is shutting down."
     advice = "Try again in a minute."
+
+
+class BlobMissing(StorageFailed):
+    sentence = "The stored files of this session cannot be read."
+
+
+class BlobTooLarge(StorageFailed):
+    tag, status = "blob_too_large", 413
+    sentence = "The files are more than Casemate keeps."
+
+
+class SandboxStuck(RuleBroken):
+    """The engine could not freeze, thaw or reach it."""
+
+    tag, status = "sandbox_stuck", 503
+    sentence = "The sandbox does not answer."
+    advice = "The session goes on in another one in a moment."
+
+
+class CheckpointTooLarge(RuleBroken):
+    tag, status = "checkpoint_too_large", 413
+    sentence = "The workspace holds more than a checkpoint may."
+    advice = "Let Claude remove what can be made again, or ask your administrator for more."
+
+
+class CheckpointTooSlow(CheckpointTooLarge):
+    tag = "checkpoint_too_slow"
+    sentence = "Keeping or restoring the workspace took longer than it may."
+
+
+class UnknownCheckpoint(RuleBroken):
+    tag, status = "unknown_checkpoint", 404
+    sentence = "There is no such checkpoint."
+
+
+class TurnUnderWay(RuleBroken):
+    tag, status = "turn_under_way", 409
+    sentence = "A turn is running."
+    advice = "Stop it, or wait until it is over."
+
+
+class NothingUnfinished(RuleBroken):
+    tag, status = "nothing_unfinished", 409
+    sentence = "That prompt is not waiting to be run again."
+    advice = "It was run again or let go, perhaps on another device."

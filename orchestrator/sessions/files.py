@@ -5,27 +5,25 @@ what a sandbox may answer: that is held to its word behind `Workspace`.
 """
 
 import weakref
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import msgspec
 
 from orchestrator.protocol.control_events import FileUploaded
 from orchestrator.protocol.file_names import BadFileName, split_path
-from orchestrator.protocol.ids import SessionId, UserId
+from orchestrator.protocol.ids import SessionId
 from orchestrator.sessions.files_archive import Archive
 from orchestrator.sessions.files_errors import (
     BadName,
     FileTooLarge,
-    TooManyTransfers,
     TransferBroken,
     UploadsSpent,
 )
 from orchestrator.sessions.files_limits import FileLimits
 from orchestrator.sessions.live_session import LiveSession
 from orchestrator.sessions.ports import Actor
+from orchestrator.sessions.transfer_places import TransferPlaces
 from orchestrator.sessions.workspace import Listing
 
 
@@ -64,8 +62,7 @@ class Files:
     ) -> None:
         self._find = find
         self._limits = limits
-        self._of_user: Counter[UserId] = Counter()
-        self._of_session: Counter[SessionId] = Counter()
+        self.places = TransferPlaces(limits)
         self._uploaded: weakref.WeakKeyDictionary[LiveSession, int] = weakref.WeakKeyDictionary()
 
     async def list_files(self, actor: Actor, session_id: SessionId, path: str) -> Listing:
@@ -80,7 +77,7 @@ class Files:
         async with AsyncExitStack() as stack:
             session = await self._find(actor, session_id)
             name = _file_name(path)
-            stack.enter_context(self._place(actor, session_id))
+            stack.enter_context(self.places.taken(actor, session_id))
             content = await stack.enter_async_context(session.workspace.read_file(path))
             if content.entry.size > self._limits.download_bytes:
                 raise FileTooLarge
@@ -93,7 +90,7 @@ class Files:
         async with AsyncExitStack() as stack:
             session = await self._find(actor, session_id)
             names = _checked(path)
-            stack.enter_context(self._place(actor, session_id))
+            stack.enter_context(self.places.taken(actor, session_id))
             tree = await stack.enter_async_context(
                 session.workspace.read_tree(
                     path,
@@ -123,7 +120,7 @@ class Files:
         session = await self._find(actor, session_id)
         _file_name(path)
         self._refuse_too_large(session, size or 0, before=0)
-        with self._place(actor, session_id):
+        with self.places.taken(actor, session_id):
             counted = _Counted()
             try:
                 written = await session.workspace.write_file(
@@ -160,33 +157,11 @@ class Files:
         if self._uploaded.get(session, 0) + more > self._limits.session_upload_bytes:
             raise UploadsSpent
 
-    @contextmanager
-    def _place(self, actor: Actor, session_id: SessionId) -> Iterator[None]:
-        """Raises TooManyTransfers."""
-        if (
-            self._of_user[actor.id] >= self._limits.per_user
-            or self._of_session[session_id] >= self._limits.per_session
-        ):
-            raise TooManyTransfers
-        self._of_user[actor.id] += 1
-        self._of_session[session_id] += 1
-        try:
-            yield
-        finally:
-            _count_down(self._of_user, actor.id)
-            _count_down(self._of_session, session_id)
-
 
 class _Counted:
     """How much of one upload has passed."""
 
     size = 0
-
-
-def _count_down(counter: Counter[Any], key: str) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]
 
 
 def _checked(path: str) -> list[str]:

@@ -19,7 +19,7 @@ from orchestrator.sessions.limits import SessionLimits
 from orchestrator.sessions.open_blocks import OpenBlocks
 from orchestrator.sessions.ports import Clock, EventLog, LogEntry
 from orchestrator.sessions.room import Follower, Room, size_of
-from orchestrator.sessions.view import fold
+from orchestrator.sessions.standing import Standing, advanced
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Journal:
 
     def __init__(
         self,
-        view: SessionView,
+        standing: Standing,
         *,
         seq: int,
         log: EventLog,
@@ -52,8 +52,12 @@ class Journal:
         self._limits = limits
         self._on_shown = on_shown
         self._blocks = OpenBlocks(max_chars=limits.open_block_chars)
-        self.view = view
-        self.room = Room(view, seq=seq, limits=limits)
+        self.standing = standing
+        self.room = Room(standing.view, seq=seq, limits=limits)
+
+    @property
+    def view(self) -> SessionView:
+        return self.standing.view
 
     @property
     def session(self) -> SessionId:
@@ -62,6 +66,10 @@ class Journal:
     @property
     def has_open_blocks(self) -> bool:
         return bool(self._blocks)
+
+    def cut_blocks(self) -> list[Event]:
+        """What was written of the blocks that nobody will finish."""
+        return self._blocks.cut()
 
     async def write(self, drafts: Sequence[Draft]) -> None:
         """Make it happen. Transient events ahead of the first durable one are shown without
@@ -84,8 +92,9 @@ class Journal:
         self._show(drafts, self._numbered(drafts))
 
     def change(self, view: SessionView) -> None:
-        """Show a view that no event accounts for: the place in the queue, `ending`."""
-        before, self.view = self.view, view
+        """Show a view that no event accounts for: the place in the queue, `waking`, `ending`."""
+        before = self.view
+        self.standing = msgspec.structs.replace(self.standing, view=view)
         self.room.publish([], view)
         self._on_shown(before, [])
 
@@ -127,17 +136,30 @@ class Journal:
                 extra = {"session_id": self.session, "attempt": attempt + 1}
                 logger.warning("session_log.append_failed", exc_info=True, extra=extra)
                 await asyncio.sleep(self._limits.storage_retry_seconds * 2**attempt)
+                if await self._landed(entries):
+                    return None
         return await self._log.append(self.session, entries)
+
+    async def _landed(self, entries: list[LogEntry]) -> bool:
+        """Whether they are in the log although that was not told: a connection broke too late. All
+        or nothing, and nobody else writes this session."""
+        try:
+            return await self._log.last_seq(self.session) >= entries[-1].seq
+        except StorageFailed:
+            return False
 
     def _show(self, drafts: Sequence[Draft], numbered: list[SequencedEvent]) -> None:
         if not numbered:
             return
-        before = view = self.view
+        before, standing, at = self.view, self.standing, numbered[-1].at
         for draft in drafts:
-            view = fold(view, draft.event)
+            standing = advanced(standing, draft.event)
             self._blocks.take(draft.event)
-        self.view = msgspec.structs.replace(view, updated_at=numbered[-1].at)
-        self.room.publish(numbered, self.view)
+        view = msgspec.structs.replace(standing.view, updated_at=at)
+        if view.checkpoint_id != before.checkpoint_id:
+            view = msgspec.structs.replace(view, checkpoint_at=at)
+        self.standing = msgspec.structs.replace(standing, view=view)
+        self.room.publish(numbered, view)
         self._on_shown(before, [draft.event for draft in drafts])
 
 

@@ -8,8 +8,11 @@ MIB = 1 << 20
 class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What one session, one follower and one user may take up."""
 
-    max_open_per_user: int = 50
-    """Sessions that are not over yet. Above it a user waits for their own sessions, not others."""
+    max_open_per_user: int = 200
+    """Sessions that are not over yet, also those that sleep: what is stored of one user's."""
+    max_awake_per_user: int = 50
+    """Sessions with a sandbox, or waiting for one. Above it a user waits for their own sessions,
+    not others."""
     max_queued_prompts: int = 20
     """Prompts that wait in one session. A person does not plan further ahead; a script would."""
     max_queued_bytes: int = 2 * MIB
@@ -50,5 +53,46 @@ class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """After an agent died: how long its sandbox may take to say why, before it is destroyed."""
     destroy_seconds: float = 10.0
     """How long the destruction of a sandbox is waited for when its session ends."""
-    close_seconds: float = 8.0
-    """How long all sessions together may take to end at shutdown. Less than the server's own."""
+    max_prelude_events: int = 1_000
+    """What a sandbox says before its session is at home in it. An honest one says a few words."""
+    max_deaths: int = 3
+    """Sandboxes of one session that may die in a row before no other one is tried by itself."""
+    thaw_seconds: float = 5.0
+    """How long the engine may take to freeze or thaw a sandbox. It takes some milliseconds."""
+    resume_seconds: float = 60.0
+    """How long an agent may take to be connected anew with its conversation."""
+    sync_seconds: float = 10.0
+    """How long a sandbox may take to say the rest of the transcript before it is given up."""
+    checkpoint_patience_seconds: float = 1.0
+    """How long a prompt waits for a checkpoint after the turn before it; doubled each time that a
+    checkpoint was put off for one."""
+    adopt_seconds: float = 20.0
+    """At start: how long the shim of a sandbox that outlived an earlier run may take to connect."""
+    adopted_at_once: int = 16
+    """At start: sessions that are taken up at the same time."""
+    drain_seconds: float = 30.0
+    """At shutdown: how long turns that run may take to end before they are interrupted."""
+    interrupt_seconds: float = 5.0
+    """At shutdown: how long an interrupted turn may take to end."""
+    kept_at_once: int = 8
+    """At shutdown: checkpoints that are taken at the same time."""
+    close_seconds: float = 30.0
+    """At shutdown, after the turns: how long all checkpoints together may take. What is late rests
+    with what was kept before."""
+    transcript_bytes: int = 512 * MIB
+    """Of one session's transcripts in the store, all branches together. A long conversation has
+    some ten MiB."""
+    transcript_batches_per_second: float = 100.0
+    """Of one sandbox, on average over `transcript_burst_seconds`; then it is read more slowly. Each
+    is a transaction of its own; a busy agent with subagents makes some ten."""
+    transcript_burst_seconds: float = 10.0
+    """Over so many seconds that pace is an average: the end of a turn comes in one burst."""
+    transcript_asks: int = 4
+    """Questions of one sandbox about its transcripts that are answered at once; the rest wait."""
+    transcript_asks_waiting: int = 256
+    """How many may wait. The agent's SDK asks a few, one after the other."""
+    transcript_answer_seconds: float = 120.0
+    """How long one answer may take to be read by the sandbox."""
+    host_reserve_bytes: int = 512 * MIB
+    """Memory that the machine keeps available. Below it spare sandboxes are given up first, then
+    the idle session that was used least recently hibernates."""

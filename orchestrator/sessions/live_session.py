@@ -1,82 +1,139 @@
-"""One session in memory: its conversation, its sandbox, the tasks that carry them, its followers.
+"""One session in memory: what it is made of, what people may ask of it, and its end.
 
-For: the order of things. One write at a time, finished even where its requester went away; the
-claim; reading the sandbox; the end, which happens once. Not for what is allowed: that is
-`conversation`.
+For: commands, followers and reports, one write at a time; the end, which happens once. How it comes
+to its sandboxes and leaves them is its `life`.
 """
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import Any
 
 import msgspec
 
-from orchestrator.protocol.chat import End, Ending, Resume, SessionState, SessionView
+from orchestrator.protocol.chat import (
+    DecidePermission,
+    End,
+    Ending,
+    GiveAnswer,
+    GoBack,
+    Hibernate,
+    Notice,
+    Prompt,
+    Resume,
+    RunAgain,
+    SessionView,
+    TakeCheckpoint,
+    Wake,
+)
 from orchestrator.protocol.events import Event
-from orchestrator.protocol.ids import SessionId, UserId
+from orchestrator.protocol.ids import SessionId, TurnId, UserId
+from orchestrator.protocol.sandbox_events import MemoryMeasured, StorageMeasured
 from orchestrator.sessions import endings
-from orchestrator.sessions.conversation import Conversation, SandboxMisbehaved, SessionCommand
+from orchestrator.sessions.activity import Activity
+from orchestrator.sessions.checkpoints import Checkpoints
+from orchestrator.sessions.conversation import Conversation, SessionCommand
+from orchestrator.sessions.departure import Keep, Rest, RestReason, Return, Wish
 from orchestrator.sessions.errors import (
     RuleBroken,
     SandboxNotReady,
+    SandboxStuck,
     SessionOver,
-    StorageFailed,
+    TurnUnderWay,
 )
+from orchestrator.sessions.intake import Intake
 from orchestrator.sessions.journal import Journal
+from orchestrator.sessions.life import Life
 from orchestrator.sessions.limits import SessionLimits
+from orchestrator.sessions.listeners import Listeners
+from orchestrator.sessions.order import Order
+from orchestrator.sessions.parts import Parts
 from orchestrator.sessions.ports import Actor, Ports, Sandbox, SessionRecord
 from orchestrator.sessions.profiles import Profile
+from orchestrator.sessions.report_writer import ReportWriter
 from orchestrator.sessions.reports import Reports
 from orchestrator.sessions.room import Follower
 from orchestrator.sessions.saver import Saver
-from orchestrator.sessions.states import is_over, step
+from orchestrator.sessions.standing import Standing
+from orchestrator.sessions.states import is_over
+from orchestrator.sessions.turns import Turns
+from orchestrator.sessions.wind_up import WindUp
 from orchestrator.sessions.workspace import Workspace
+from orchestrator.sessions.workspace_in_use import WorkspaceInUse
 
-logger = logging.getLogger(__name__)
+replace = msgspec.structs.replace
 
-LAST_WORDS_SECONDS = 2.0
-"""How long what a destroyed sandbox still said may take to be written down."""
+WAKING = (Prompt, RunAgain, DecidePermission, GiveAnswer)
+"""What needs a sandbox once it was accepted."""
+MEASURED = (MemoryMeasured, StorageMeasured)
 
 
 class LiveSession:
-    """`on_quiet` is called when nothing keeps it in memory any more."""
+    """`on_quiet` is called when nothing keeps it in memory any more; `may_wake` raises what forbids
+    it another sandbox."""
 
     def __init__(
         self,
         record: SessionRecord,
-        view: SessionView,
+        standing: Standing,
         *,
         seq: int,
         profile: Profile | None,
         ports: Ports,
+        checkpoints: Checkpoints,
         limits: SessionLimits,
         on_quiet: Callable[["LiveSession"], None],
+        may_wake: Callable[["LiveSession"], None],
     ) -> None:
         self._ports = ports
         self._limits = limits
         self._on_quiet = on_quiet
-        self._turn = asyncio.Lock()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._may_wake = may_wake
+        self._order = Order(record.id)
         self._saver = Saver(record, store=ports.store)
+        self._activity = Activity(now=ports.clock.monotonic())
         self._journal = Journal(
-            view, seq=seq, log=ports.log, clock=ports.clock, limits=limits, on_shown=self._shown
+            standing, seq=seq, log=ports.log, clock=ports.clock, limits=limits, on_shown=self._shown
         )
+        self._turns = Turns(self._journal, profile=profile)
         self._conversation = Conversation(
-            self._journal, log=ports.log, clock=ports.clock, profile=profile, limits=limits
+            self._turns, log=ports.log, profile=profile, limits=limits
+        )
+        self._parts = self._put_together(checkpoints, profile)
+        self._life = Life(
+            self._parts, on_end=self._end_soon, on_fail=self._fail_soon, on_over=self._rest
         )
         self._reports = Reports()
-        self._placed = asyncio.Event()
-        self._claimed = asyncio.Event()
-        self._refusal: RuleBroken | None = None
+        self._writer = ReportWriter(self._parts, self._reports)
+        self._end = WindUp(self._parts, self._life, self._writer, on_done=self._ended)
+        self._users = 0
         self._carriers: list[asyncio.Task[None]] = []
-        self._claim: asyncio.Task[None] | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._burying: asyncio.Task[None] | None = None
-        self._winding_up: asyncio.Task[None] | None = None
-        self._tell(None, view.state, [])
+        self._listeners = Listeners(ports.listeners, record=lambda: self.record)
+        self._listeners.tell(None, self.view.state, [])
+
+    def _put_together(self, checkpoints: Checkpoints, profile: Profile | None) -> Parts:
+        intake = Intake(
+            self._journal,
+            self._turns,
+            clock=self._ports.clock,
+            limits=self._limits,
+            on_turn_over=self._turn_over,
+        )
+        return Parts(
+            ports=self._ports,
+            limits=self._limits,
+            checkpoints=checkpoints,
+            profile=profile,
+            order=self._order,
+            saver=self._saver,
+            journal=self._journal,
+            turns=self._turns,
+            intake=intake,
+            activity=self._activity,
+        )
+
+    def _turn_over(self, turn_id: TurnId) -> None:
+        self._life.turn_over(turn_id)
 
     @property
     def id(self) -> SessionId:
@@ -103,24 +160,121 @@ class LiveSession:
         return self._reports
 
     @property
+    def life(self) -> Life:
+        return self._life
+
+    @property
+    def parts(self) -> Parts:
+        return self._parts
+
+    @property
     def is_over(self) -> bool:
         return is_over(self.view.state)
 
     @property
+    def is_awake(self) -> bool:
+        """It has a sandbox, or wants one."""
+        return self._life.goes_on and not self.is_over
+
+    @property
+    def active_at(self) -> float:
+        """Monotonic."""
+        return self._activity.active_at
+
+    @property
     def is_quiet(self) -> bool:
-        """Over, wound up and followed by nobody."""
-        winding_up = self._winding_up is not None and not self._winding_up.done()
-        return self.is_over and not winding_up and not self._journal.room.followers
+        """Over or at rest, wound up, used and followed by nobody."""
+        at_rest = self.is_over or (self.view.state == "hibernated" and not self._life.goes_on)
+        kept = self._end.is_under_way or self._journal.room.followers or self._users
+        return at_rest and not kept
 
     # --- for people --------------------------------------------------------------------------
 
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """It stays in memory meanwhile."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self._leave_if_quiet()
+
     async def command(self, actor: Actor, command: SessionCommand) -> None:
-        if isinstance(command, End):
-            await self.end(endings.ENDED_BY_USER, by=actor.name)
-            return
-        await self._exclusively(partial(self._conversation.obey, actor, command))
-        if self.is_over:
+        """What takes a while goes on after this returned; what comes of it is told by events."""
+        self._activity.touch(self._parts.now())
+        match command:
+            case End():
+                await self.end(endings.ENDED_BY_USER, by=actor.name)
+            case Wake():
+                self.wake()
+            case Hibernate():
+                self._wish(Rest(reason="asked", sentence=endings.RESTS_AS_ASKED))
+            case TakeCheckpoint():
+                self._wish(Keep())
+            case GoBack(checkpoint_id=checkpoint_id):
+                await self._go_back(actor, checkpoint_id)
+            case _:
+                await self._obey(actor, command)
+
+    async def _obey(self, actor: Actor, command: SessionCommand) -> None:
+        wakes = isinstance(command, WAKING)
+        if wakes and self.view.state == "hibernated":
+            self._may_wake(self)
+        await self._order.exclusively(partial(self._conversation.obey, actor, command))
+        if wakes and self.view.state == "hibernated":
+            self._life.begin("woken")
+        if self.is_over or not self._life.goes_on:
             await self._saver.save()
+
+    def wake(self) -> None:
+        """Raises SessionOver, and what forbids it another sandbox."""
+        self._refuse_when_over()
+        if self.view.state == "hibernated":
+            self._may_wake(self)
+            self._life.begin("woken")
+
+    @property
+    def may_hibernate(self) -> bool:
+        """Its sandbox is there, and nobody would be interrupted."""
+        return self._life.may_rest() and not self._activity.busy
+
+    async def hibernate(self, reason: RestReason, sentence: str) -> bool:
+        """Whether it does, once that is known."""
+        with self.used():
+            wished = self._life.wish(Rest(reason=reason, sentence=sentence))
+            return wished and await self._life.outcome()
+
+    def visit(self) -> None:
+        """Somebody looks on: a session that rests in good order wakes, if it may."""
+        if self.view.state == "hibernated" and not self._journal.standing.rests:
+            with suppress(RuleBroken):
+                self.wake()
+
+    async def _go_back(self, actor: Actor, checkpoint_id: str) -> None:
+        """Raises UnknownCheckpoint, SessionOver, TurnUnderWay, SandboxNotReady."""
+        self._refuse_when_over()
+        checkpoint = await self._parts.checkpoints.get(self.id, checkpoint_id)
+        wish = Return(checkpoint=checkpoint, by=actor.name)
+        if self.view.state != "hibernated" or self._life.goes_on:
+            self._wish(wish)
+            return
+        if self.view.turn_id is not None:
+            raise TurnUnderWay
+        self._may_wake(self)
+        await self._life.go_back_asleep(wish)
+
+    def _wish(self, wish: Wish) -> None:
+        self._refuse_when_over()
+        if self._life.wish(wish):
+            return
+        if self._turns.stay is None:
+            raise SandboxNotReady
+        raise TurnUnderWay
+
+    def _refuse_when_over(self) -> None:
+        if self.is_over or self.view.state == "ending":
+            raise SessionOver
 
     @asynccontextmanager
     async def follow(self, resume: Resume) -> AsyncIterator[Follower]:
@@ -131,243 +285,105 @@ class LiveSession:
             yield follower
         finally:
             room.leave(follower)
-            if self.is_quiet:
-                self._on_quiet(self)
+            self._leave_if_quiet()
 
     @property
     def workspace(self) -> Workspace:
         """Raises SessionOver, SandboxNotReady."""
         if self.is_over:
             raise SessionOver
-        if self._conversation.sandbox is None:
+        if self._turns.stay is None:
             raise SandboxNotReady
-        return self._conversation.sandbox.workspace
+        return WorkspaceInUse(self._turns.stay)
 
     async def note(self, event: Event) -> None:
         """Something that a person did beside the conversation, for everybody to see. Raises
         StorageFailed."""
-        await self._exclusively(partial(self._conversation.report, [event]))
+        await self._writer.note([event])
 
-    def forget(self) -> None:
-        """It is no longer kept in memory."""
-        self._tell(self.view.state, None, [])
+    def show_notices(self, notices: Sequence[Notice]) -> None:
+        self._journal.change(replace(self.view, notices=list(notices)))
 
     def close_room(self, why: Ending) -> None:
         self._journal.room.close(why)
 
-    # --- the claim ---------------------------------------------------------------------------
+    async def go_on_in(self, sandbox: Sandbox, *, logged: int, held: int) -> None:
+        """Its own sandbox outlived the control plane. `logged`: the highest of its events that is
+        in the log; `held`: the highest in the transcript."""
+        stay = self._parts.begin_stay(sandbox, logged=logged, held=held)
+        stay.frozen = True  # perhaps: whoever knew is gone
+        self._life.go_on_in(stay)
+        with suppress(SandboxStuck):
+            await stay.thaw()
+        await self._order.exclusively(self._turns.take_up)
+        await self._parts.go_on()
 
-    def start(self) -> None:
-        """Claim a sandbox and serve the session with it, until its end."""
-        self._carriers = [
-            self._keep(self._saver.run(), "save"),
-            self._keep(self._write_reports(), "reports"),
-        ]
-        self._claim = self._keep(self._claim_sandbox(), "claim")
+    # --- in memory ---------------------------------------------------------------------------
 
-    async def placed(self) -> None:
-        """Until the session has its sandbox or a place in the queue. Raises what refused it."""
-        await self._placed.wait()
-        if self._refusal is not None:
-            raise self._refusal
+    def carry(self) -> None:
+        """Keep its record and reports written, until it is forgotten or over."""
+        if not self._carriers:
+            self._carriers = [
+                self._order.keep(self._saver.run(), "save"),
+                self._order.keep(self._writer.run(self._give_up_storage), "reports"),
+            ]
 
-    async def claimed(self) -> None:
-        """Until the session has its sandbox. Raises what refused it."""
-        await self._claimed.wait()
-        if self._refusal is not None:
-            raise self._refusal
+    def forget(self) -> None:
+        """It is no longer kept in memory."""
+        self._put_down()
+        self._listeners.tell(self.view.state, None, [])
 
-    async def _claim_sandbox(self) -> None:
-        try:
-            await self._take_sandbox()
-        except asyncio.CancelledError:
-            self._refusal = SessionOver()
-            raise
-        except RuleBroken as refusal:
-            self._refuse(refusal)
-        except Exception:
-            logger.exception("sandbox.claim_failed", extra={"session_id": self.id})
-            self._refuse(RuleBroken(endings.NOT_STARTED.sentence))
-        finally:
-            self._placed.set()
-            self._claimed.set()
+    async def settle(self) -> None:
+        """What was reported is written down, and what it came to is stored."""
+        await self._writer.flush()
+        await self._saver.save()
 
-    async def _take_sandbox(self) -> None:
-        began = self._ports.clock.monotonic()
-        sandbox = await self._ports.pool.claim(
-            self.view.profile, session=self.id, on_place=self._take_place
-        )
-        self._conversation.sandbox = sandbox
-        waited_ms = round((self._ports.clock.monotonic() - began) * 1000)
-        assign = partial(self._conversation.assigned, sandbox, waited_ms=waited_ms)
-        await self._exclusively(assign)
-        self._reading = self._keep(self._read(sandbox), "read")
+    def _rest(self) -> None:
+        """It has no sandbox any more: what is stored of it is all that it needs."""
+        if self.view.state == "hibernated":
+            self._order.keep(self._settle_and_leave(), "settle")
 
-    def _refuse(self, refusal: RuleBroken) -> None:
-        self._refusal = refusal
-        self._wind_up(endings.refused(refusal))
+    async def _settle_and_leave(self) -> None:
+        with self.used():
+            await self.settle()
 
-    def _take_place(self, place: int) -> None:
-        if self.view.state == "waiting":
-            self._journal.change(msgspec.structs.replace(self.view, place=place))
-        self._placed.set()
+    def _give_up_storage(self) -> None:
+        self._end_soon(endings.STORAGE_FAILED)
 
-    # --- while it lives ----------------------------------------------------------------------
+    def _put_down(self) -> None:
+        for carrier in self._carriers:
+            carrier.cancel()
+        self._carriers = []
 
-    async def _read(self, sandbox: Sandbox) -> None:
-        """Take in what the sandbox says until it is gone; then the session is over."""
-        try:
-            async for batch in sandbox.events():
-                await self._exclusively(partial(self._conversation.take, sandbox, batch))
-                if self._conversation.died is not None and self._burying is None:
-                    self._burying = self._keep(self._destroy_after_grace(sandbox), "bury")
-        except SandboxMisbehaved as broken:
-            logger.warning("sandbox.misbehaved", extra={"session_id": self.id})
-            self._wind_up(broken.ending, lost=True)
-        except StorageFailed:
-            self._wind_up(endings.STORAGE_FAILED)
-        except Exception:
-            logger.exception("session.reading_failed", extra={"session_id": self.id})
-            self._wind_up(endings.INTERNAL_ERROR)
-        else:
-            died = self._conversation.died
-            self._wind_up(endings.lost(sandbox.ending, died=died), lost=True)
-
-    async def _destroy_after_grace(self, sandbox: Sandbox) -> None:
-        await asyncio.sleep(self._limits.death_grace_seconds)
-        await self._destroy(sandbox)
-
-    async def _write_reports(self) -> None:
-        while True:
-            await self._reports.wait()
-            if not await self._flush_reports():
-                self._wind_up(endings.STORAGE_FAILED)
-
-    async def _flush_reports(self) -> bool:
-        events = self._reports.take()
-        try:
-            if events:
-                await self._exclusively(partial(self._conversation.report, events))
-        except StorageFailed:
-            extra = {"session_id": self.id, "cost_usd": self.view.cost_usd}
-            logger.exception("usage.write_failed", extra=extra)
-            return False
-        return True
+    def _leave_if_quiet(self) -> None:
+        if self.is_quiet:
+            self._on_quiet(self)
 
     # --- the end -----------------------------------------------------------------------------
 
     async def end(self, ending: Ending, *, by: str | None = None) -> None:
         """Returns when the container is gone and the end is written down. Idempotent."""
-        if self.is_over and self._winding_up is None:
+        if self.is_over and not self._end.was_begun:
             return
-        await asyncio.shield(self._wind_up(ending, by=by))
+        await asyncio.shield(self._end.begin(ending, by=by))
 
-    def _wind_up(
-        self, ending: Ending, *, by: str | None = None, lost: bool = False
-    ) -> asyncio.Task[None]:
-        """The one end of the session: whoever comes first says why."""
-        if self._winding_up is None:
-            work = self._wind_up_lost(ending) if lost else self._wind_up_kept(ending, by)
-            self._winding_up = asyncio.create_task(work, name=f"session-end-{self.id}")
-            self._winding_up.add_done_callback(self._wound_up)
-        return self._winding_up
+    def _end_soon(self, ending: Ending) -> None:
+        self._end.begin(ending)
 
-    async def _wind_up_kept(self, ending: Ending, by: str | None) -> None:
-        """First the sandbox, so that all it said and cost is in the log before the end."""
-        state = step(self.view.state, "end_asked")
-        self._journal.change(msgspec.structs.replace(self.view, state=state, place=None))
-        await self._give_up_sandbox()
-        await self._flush_reports()
-        await self._finish(ending, by=by)
-        await self._saver.save()
+    def _fail_soon(self, ending: Ending) -> None:
+        self._end.begin(ending, lost=True)
 
-    async def _wind_up_lost(self, ending: Ending) -> None:
-        """First the news: nothing more comes from a sandbox that is gone."""
-        await self._finish(ending, lost=True)
-        await self._give_up_sandbox()
-        await self._flush_reports()
-        await self._saver.save()
+    def _ended(self) -> None:
+        self._put_down()
+        self._leave_if_quiet()
 
-    async def _give_up_sandbox(self) -> None:
-        if self._claim is not None:
-            self._claim.cancel()
-            await asyncio.wait([self._claim])
-        if self._conversation.sandbox is not None:
-            await self._destroy(self._conversation.sandbox)
-        if self._reading is not None:
-            await asyncio.wait([self._reading], timeout=LAST_WORDS_SECONDS)
-
-    async def _finish(self, ending: Ending, *, by: str | None = None, lost: bool = False) -> None:
-        try:
-            finish = partial(self._conversation.finish, ending, by=by, lost=lost)
-            await self._exclusively(finish)
-        except StorageFailed:
-            extra = {"session_id": self.id, "tag": ending.tag}
-            logger.exception("session.end_not_logged", extra=extra)
-
-    async def _destroy(self, sandbox: Sandbox) -> None:
-        """Whatever happens here, the session ends; what is left is swept by its engine."""
-        try:
-            await asyncio.wait_for(sandbox.destroy(), self._limits.destroy_seconds)
-        except Exception:
-            extra = {"session_id": self.id, "sandbox_id": sandbox.id}
-            logger.exception("sandbox.destroy_failed", extra=extra)
-
-    def _wound_up(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            extra = {"session_id": self.id}
-            logger.error("session.end_failed", exc_info=task.exception(), extra=extra)
-        for carrier in [*self._carriers, self._reading]:
-            if carrier is not None:
-                carrier.cancel()
-        if self.is_quiet:
-            self._on_quiet(self)
-
-    # --- order -------------------------------------------------------------------------------
-
-    async def _exclusively(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """One write at a time, and each to its end: a requester who goes away must not leave the
-        log and the memory of it apart."""
-        task = self._keep(self._in_turn(work), "write")
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.add_done_callback(self._log_orphan)
-            raise
-
-    def _log_orphan(self, task: asyncio.Task[None]) -> None:
-        """Nobody waits for this write any more, so its failure is told here."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            extra = {"session_id": self.id}
-            logger.warning("session.write_refused", exc_info=error, extra=extra)
-
-    async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        async with self._turn:
-            await work()
-
-    def _keep(self, work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work, name=f"session-{what}-{self.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    # --- what happened -----------------------------------------------------------------------
 
     def _shown(self, before: SessionView, events: Sequence[Event]) -> None:
-        self._saver.note(self.view)
-        self._tell(before.state, self.view.state, events)
-
-    def _tell(
-        self, before: SessionState | None, after: SessionState | None, events: Sequence[Event]
-    ) -> None:
-        for listener in self._ports.listeners:
-            for event in events:
-                self._guarded(partial(listener.happened, self.record, event))
-            if before != after:
-                change = partial(listener.state_changed, before=before, after=after)
-                self._guarded(partial(change, self.record))
-
-    def _guarded(self, call: Callable[[], None]) -> None:
-        """What a listener raises is told to the operator and harms no session."""
-        try:
-            call()
-        except Exception:
-            logger.exception("listener.call_failed", extra={"session_id": self.id})
+        view, now = self.view, self._parts.now()
+        self._saver.note(self._journal.standing)
+        for event in events:
+            self._activity.take(before, view, event, now)
+        if before.state != view.state or any(isinstance(e, MEASURED) for e in events):
+            self._life.look_soon()
+        self._listeners.tell(before.state, view.state, events)

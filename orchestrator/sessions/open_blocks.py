@@ -8,10 +8,14 @@ import io
 
 import msgspec
 
-from orchestrator.protocol.control_events import SandboxLost, SessionEnded
+from orchestrator.protocol.control_events import (
+    RecoveryStopped,
+    SandboxLost,
+    SessionEnded,
+    SessionHibernated,
+)
 from orchestrator.protocol.events import Event
 from orchestrator.protocol.sandbox_events import (
-    AgentDied,
     BlockDelta,
     ConversationReset,
     TextWritten,
@@ -22,6 +26,10 @@ from orchestrator.protocol.sandbox_events import (
 
 MAX_BLOCKS = 64
 BlockKey = tuple[str, int]
+_KEPT: dict[str, type[TextWritten] | type[ThoughtWritten]] = {
+    "text": TextWritten,
+    "thinking": ThoughtWritten,
+}
 
 
 class OpenBlock:
@@ -50,6 +58,20 @@ class OpenBlock:
     def as_delta(self) -> BlockDelta:
         return msgspec.structs.replace(self._named, offset=0, text=self.text)
 
+    def as_cut(self) -> TextWritten | ThoughtWritten | None:
+        """A half-written input of a tool is none that ran: it is not kept."""
+        named = self._named
+        kind = _KEPT.get(named.kind)
+        if kind is None or not self.length:
+            return None
+        return kind(
+            message_id=named.message_id,
+            index=named.index,
+            text=self.text,
+            parent=named.parent,
+            cut=True,
+        )
+
 
 class OpenBlocks:
     """Fold events in with `take`; `deltas` is what they come to."""
@@ -67,7 +89,9 @@ class OpenBlocks:
                 self._write(event)
             case TextWritten() | ThoughtWritten() | ToolStarted():
                 self._blocks.pop((event.message_id, event.index), None)
-            case TurnEnded() | AgentDied() | ConversationReset() | SandboxLost() | SessionEnded():
+            case TurnEnded() | ConversationReset():
+                self._blocks.clear()
+            case SandboxLost() | SessionHibernated() | RecoveryStopped() | SessionEnded():
                 self._blocks.clear()
             case _:
                 pass
@@ -75,6 +99,10 @@ class OpenBlocks:
     def deltas(self) -> list[BlockDelta]:
         """One delta for each open block, in the order in which they were begun."""
         return [block.as_delta() for block in self._blocks.values()]
+
+    def cut(self) -> list[Event]:
+        """What was written of the blocks that nobody will finish, to be kept."""
+        return [event for block in self._blocks.values() if (event := block.as_cut()) is not None]
 
     def _write(self, delta: BlockDelta) -> None:
         key = (delta.message_id, delta.index)

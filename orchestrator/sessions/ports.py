@@ -1,6 +1,7 @@
 """What the rules need from the world, as small Protocols. `app.py` says what stands behind them."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import msgspec
@@ -9,8 +10,9 @@ from orchestrator.protocol.chat import Ending, SequencedEvent, SessionState, Ses
 from orchestrator.protocol.commands import SandboxCommand
 from orchestrator.protocol.event_parts import Usage
 from orchestrator.protocol.events import Event
-from orchestrator.protocol.ids import ClientId, ProfileName, SandboxId, SessionId, UserId
-from orchestrator.protocol.sandbox_events import SandboxEvent
+from orchestrator.protocol.ids import ClientId, ProfileName, SandboxId, SessionId, TurnId, UserId
+from orchestrator.protocol.sandbox_events import SandboxWord
+from orchestrator.protocol.transcripts import TranscriptKey
 from orchestrator.sessions.profiles import Profile
 from orchestrator.sessions.workspace import Workspace
 
@@ -27,7 +29,7 @@ class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event from a sandbox, with the sandbox's own number and its bytes as they came (JSON)."""
 
     n: int
-    event: SandboxEvent
+    event: SandboxWord
     body: bytes
 
 
@@ -42,6 +44,10 @@ class Sandbox(Protocol):
     def workspace(self) -> Workspace:
         """Its files, for as long as it is there; afterwards each transfer is broken."""
 
+    @property
+    def is_current(self) -> bool:
+        """Whether one that is made now would run the same image and profile."""
+
     async def send(self, command: SandboxCommand) -> None:
         """Hand over a command. Kept and sent again across a reconnect of the link.
 
@@ -54,6 +60,20 @@ class Sandbox(Protocol):
 
     def acknowledge(self, n: int) -> None:
         """Everything up to event number `n` is held safely; the shim may forget it."""
+
+    async def freeze(self) -> None:
+        """Stop all its processes; their memory stays. Idempotent. Raises SandboxStuck."""
+
+    async def thaw(self) -> None:
+        """Idempotent. Raises SandboxStuck."""
+
+    async def ran_out_of_memory(self) -> None:
+        """Returns when the engine tells that the kernel killed something in it for its memory:
+        each such report once; never, where it tells none."""
+
+    async def give_transcript(self, ask_id: str, pieces: AsyncIterator[bytes] | None) -> None:
+        """Answer a `TranscriptAsked` with whole lines; None: there is nothing under that key.
+        Raises TransferBroken, TooManyTransfers."""
 
     @property
     def ending(self) -> Ending | None: ...
@@ -68,11 +88,27 @@ class SandboxPool(Protocol):
         *,
         session: SessionId,
         on_place: Callable[[int], None],
+        used_tokens: int = 0,
     ) -> Sandbox:
         """A connected sandbox, at once where one is ready; else wait fairly. `on_place` is called
-        with the place in the queue (1 is next) at first and on each change. Cancelling leaves the
-        queue. Raises NoSandboxFree (queue full, or waited too long), UnknownProfile,
-        ShuttingDown."""
+        with the place in the queue (1 is next) at first and on each change. `used_tokens`: what the
+        session has had of its budget so far. Cancelling leaves the queue. Raises NoSandboxFree
+        (queue full, or waited too long), UnknownProfile, ShuttingDown."""
+
+    async def adopt(
+        self, sandbox: SandboxId, *, session: SessionId, held: int, used_tokens: int = 0
+    ) -> Sandbox | None:
+        """This session's own sandbox, which outlived the control plane that had claimed it, with
+        its shim connected again; None where there is none such. `held`: the highest event number
+        that is held safely. Whatever `adopt` was not asked for when `release_unadopted` is called
+        is given up."""
+
+    async def release_unadopted(self) -> None:
+        """Every session that could have a sandbox of an earlier run has asked."""
+
+    def shed(self, count: int) -> int:
+        """Memory is short: give up so many spare sandboxes, and make no spare ones for a while.
+        Returns how many there were to give up."""
 
 
 class ProfileCatalogue(Protocol):
@@ -101,6 +137,14 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_id: SandboxId | None = None
     ending: Ending | None = None
     idempotency_key: str | None = None
+    agent_session_id: str = ""
+    """The agent's own name of the conversation; empty before its first turn."""
+    branch: int = 0
+    """Of the transcript. Going back to a checkpoint begins another one."""
+    deaths: int = 0
+    """Sandboxes that died in a row, without a turn that came to its end between them."""
+    checkpoint_id: str = ""
+    checkpoint_at: str = ""
 
 
 class SessionPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,8 +167,14 @@ class SessionStore(Protocol):
     ) -> list[SessionRecord]:
         """Newest first, by (created_at, id); `before` is the last one of the previous page."""
 
+    async def open_of(self, owner: UserId) -> int:
+        """How many of the owner's sessions are neither `ended` nor `failed`."""
+
     async def unfinished(self) -> list[SessionRecord]:
-        """Those not `ended` or `failed`: what an earlier run left behind."""
+        """Those not `ended`, `failed` or `hibernated`: what an earlier run left behind."""
+
+    async def hibernated_before(self, when: str, *, limit: int = 100) -> list[SessionRecord]:
+        """Those `hibernated` and not updated since, oldest first."""
 
 
 class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,8 +200,134 @@ class EventLog(Protocol):
     ) -> list[SequencedEvent]:
         """Ascending by seq. With `before`: the last `limit` entries below it."""
 
+    def of_tags(self, session: SessionId, tags: Collection[str]) -> AsyncIterator[list[bytes]]:
+        """The bodies of all events with one of these tags, in order, in bounded pieces."""
+
+    async def last_sandbox_n(self, session: SessionId) -> int:
+        """The highest `sandbox_n` since the last `sandbox_assigned`; 0 where there is none."""
+
     async def last_seq(self, session: SessionId) -> int: ...
     async def has_prompt(self, session: SessionId, client_id: ClientId) -> bool: ...
+
+
+class AgentSessionLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent session in a transcript. `mtime`: milliseconds since 1970."""
+
+    agent_session: str
+    mtime: int
+    summary: bytes | None = None
+    """JSON; opaque here."""
+
+
+class TranscriptStore(Protocol):
+    """The agents' own transcripts, by session and branch. Every method raises StorageFailed."""
+
+    async def append(
+        self,
+        session: SessionId,
+        key: TranscriptKey,
+        lines: bytes,
+        *,
+        branch: int,
+        sandbox: SandboxId,
+        n: int,
+        summary: bytes | None = None,
+        replaces: bool = False,
+    ) -> None:
+        """A whole batch, on disk when it returns. `n` is the number of its last piece: a batch that
+        is there already, by sandbox and number, is not added again. `replaces`: in place of all
+        that is under the key."""
+
+    async def last_n(self, session: SessionId, sandbox: SandboxId) -> int: ...
+    def load(self, session: SessionId, key: TranscriptKey, *, branch: int) -> AsyncIterator[bytes]:
+        """Whole lines, in order, in bounded pieces. Nothing, where there is nothing."""
+
+    async def agent_sessions(
+        self, session: SessionId, project: str, *, branch: int
+    ) -> list[AgentSessionLine]: ...
+    async def subpaths(
+        self, session: SessionId, key: TranscriptKey, *, branch: int
+    ) -> list[str]: ...
+    async def delete(self, session: SessionId, key: TranscriptKey, *, branch: int) -> None:
+        """Of a main key its subpaths, too."""
+
+    async def size(self, session: SessionId) -> int:
+        """Bytes of all branches."""
+
+    async def position(self, session: SessionId, *, branch: int) -> int:
+        """Where the branch stands: what is appended from now on comes after it."""
+
+    async def fork(self, session: SessionId, *, branch: int, position: int, into: int) -> None:
+        """Make the branch `into` of what `branch` held at `position`."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session needs to go on elsewhere: its files (`blob`), and the place in the
+    transcript."""
+
+    id: str
+    session: SessionId
+    created_at: str
+    seq: int
+    """Of the session's events: what it holds happened up to here."""
+    turn_id: TurnId | None
+    """The last turn before it."""
+    blob: str
+    """Digest of the archive."""
+    size: int
+    """Of the archive, bytes."""
+    unpacked: int
+    entries: int
+    omitted: int
+    fingerprint: str
+    agent_session_id: str
+    branch: int
+    position: int
+
+
+class CheckpointStore(Protocol):
+    """Raises StorageFailed."""
+
+    async def add(self, checkpoint: Checkpoint) -> None: ...
+    async def get(self, session: SessionId, checkpoint_id: str) -> Checkpoint | None: ...
+    async def page(self, session: SessionId, *, limit: int) -> list[Checkpoint]:
+        """Newest first."""
+
+    async def update(self, checkpoint: Checkpoint) -> None:
+        """The one of its id has another place in the conversation now. Nothing where it is gone."""
+
+    async def remove(self, session: SessionId, ids: Collection[str]) -> None: ...
+    async def blobs(self, digests: Collection[str]) -> set[str]:
+        """Those among them that some checkpoint names."""
+
+
+class StoredBlob(msgspec.Struct, frozen=True, kw_only=True):
+    digest: str
+    """SHA-256 of the content, hexadecimal."""
+    size: int
+
+
+class BlobStore(Protocol):
+    """Content by its digest. Raises StorageFailed (BlobMissing where it is not there)."""
+
+    async def put(self, chunks: AsyncIterator[bytes], *, most_bytes: int) -> StoredBlob:
+        """All of it or nothing, on disk when it returns. What `chunks` raises is raised. Raises
+        BlobTooLarge."""
+
+    def open(self, digest: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Its content, which is checked against the digest on the way (raises StorageFailed)."""
+
+    async def delete(self, digest: str) -> None:
+        """Idempotent."""
+
+    def digests(self) -> AsyncIterator[list[StoredBlob]]:
+        """All that there are, except what is younger than an hour: for finding what no checkpoint
+        names any more."""
+
+
+class HostMemory(Protocol):
+    def available(self) -> int | None:
+        """Bytes that the machine could still give to programs; None where it cannot be told."""
 
 
 class SessionListener(Protocol):
@@ -187,4 +363,8 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     pool: SandboxPool
     catalogue: ProfileCatalogue
     clock: Clock
+    transcripts: TranscriptStore
+    checkpoints: CheckpointStore
+    blobs: BlobStore
+    host: HostMemory
     listeners: tuple[SessionListener, ...] = ()

@@ -60,6 +60,47 @@ class Egress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Per session."""
 
 
+class CheckpointRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is kept of a workspace."""
+
+    excludes: tuple[str, ...] = ("node_modules/", ".venv/", "__pycache__/", "target/", ".cache/")
+    """Patterns as in `.gitignore`: what can be made again."""
+    max_bytes: int = 512 * MIB
+    """Unpacked. A workspace that is larger is not kept, and its people are told."""
+    max_entries: int = 50_000
+    max_seconds: float = 60.0
+    keep: int = 20
+    """Of one session, the latest ones."""
+    keep_bytes: int = 2048 * MIB
+    """All that is kept of one session, packed: the oldest go first, the latest always stays."""
+
+
+class Lifetimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a session rests, wakes and ends. Seconds; None for never."""
+
+    freeze_after: float | None = 120.0
+    """Idle for so long, its sandbox's processes are stopped; a prompt finds them in 15 ms."""
+    hibernate_after: float | None = 1800.0
+    """Idle for so long, its sandbox is given up; a prompt finds it in another one in a second."""
+    turn: float | None = 3600.0
+    """One turn, from prompt to result, without the time that it waits for a person. Then it is
+    interrupted, and where that does not help its sandbox is killed."""
+    sandbox: float | None = 86_400.0
+    """Age at which a sandbox is exchanged for a fresh one, between turns."""
+    session: float | None = None
+    """Age at which a session is ended."""
+    keep: float | None = 90 * 86_400.0
+    """A session that has slept for so long is ended, and its checkpoints go."""
+    memory_soft: float = 0.8
+    """Part of the memory limit in the working set above which a sandbox is exchanged, between
+    turns."""
+    memory_hard: float = 0.95
+    """Part above which a running turn is interrupted for it."""
+    storage_soft: float = 0.85
+    """Part of a file system (home, workspace) above which people are told; for the home the sandbox
+    is exchanged."""
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`models` are those that the gateway lets through: exact ids, or a prefix ending in `*`."""
 
@@ -71,6 +112,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     resources: Resources = Resources()
     image: str = "casemate-sandbox:current"
     egress: Egress = Egress()
+    lifetimes: Lifetimes = Lifetimes()
+    checkpoints: CheckpointRules = CheckpointRules()
+    unfinished: Literal["offer", "run"] = "offer"
+    """What happens to a prompt whose sandbox died: its person is asked, or it is run again."""
     token_budget: int | None = None
     """Tokens, read and written, that one session may use; None for no limit of its own."""
 

@@ -9,10 +9,9 @@ import logging
 
 import msgspec
 
-from orchestrator.protocol.chat import SessionView
 from orchestrator.sessions.errors import StorageFailed
 from orchestrator.sessions.ports import SessionRecord, SessionStore
-from orchestrator.sessions.view import updated
+from orchestrator.sessions.standing import Standing, updated
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +26,9 @@ class Saver:
         self.record = record
         """As it shall be stored."""
 
-    def note(self, view: SessionView) -> None:
+    def note(self, standing: Standing) -> None:
         """Save it soon, if there is more new in it than the time."""
-        self.record = updated(self.record, view)
+        self.record = updated(self.record, standing)
         if msgspec.structs.replace(self.record, updated_at=self._saved.updated_at) != self._saved:
             self._due.set()
 

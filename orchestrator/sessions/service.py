@@ -9,31 +9,37 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from orchestrator.protocol.chat import BrowserCommand, Resume, SequencedEvent, SessionView
+from orchestrator.protocol.chat import BrowserCommand, Notice, Resume, SequencedEvent, SessionView
 from orchestrator.protocol.control_events import EgressRefused, UpstreamFailed, UsageMetered
-from orchestrator.protocol.events import event_codec
 from orchestrator.protocol.ids import ProfileName, SessionId, UserId
 from orchestrator.sessions import endings
+from orchestrator.sessions.checkpoints import Checkpoints
 from orchestrator.sessions.cursors import decode_cursor, encode_cursor
+from orchestrator.sessions.drain import Drain
 from orchestrator.sessions.errors import (
+    SandboxNotReady,
     SessionOver,
     ShuttingDown,
     StorageFailed,
+    TooManyAwake,
     TooManySessions,
     UnknownProfile,
     UnknownSession,
 )
 from orchestrator.sessions.files import Files
 from orchestrator.sessions.files_limits import FileLimits
+from orchestrator.sessions.host_pressure import HostPressure
+from orchestrator.sessions.in_memory import SessionsInMemory
 from orchestrator.sessions.journal import latest_events
+from orchestrator.sessions.kept import Kept
 from orchestrator.sessions.limits import SessionLimits
 from orchestrator.sessions.live_session import LiveSession
 from orchestrator.sessions.ports import Actor, Ports, SessionPage, SessionRecord
 from orchestrator.sessions.profiles import Profile
 from orchestrator.sessions.room import ROOM_CLOSED, Follower
-from orchestrator.sessions.states import is_over
+from orchestrator.sessions.start_up import StartUp
 from orchestrator.sessions.titles import MAX_CHOSEN_TITLE, UNTITLED, title_from
-from orchestrator.sessions.view import recovered, view_of
+from orchestrator.sessions.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +61,20 @@ class Sessions:
     ) -> None:
         self._ports = ports
         self._limits = limits or SessionLimits()
+        self.checkpoints = Checkpoints(
+            store=ports.checkpoints,
+            blobs=ports.blobs,
+            transcripts=ports.transcripts,
+            clock=ports.clock,
+        )
         self.files = Files(self._live, limits=files or FileLimits())
-        self._in_memory: dict[SessionId, LiveSession] = {}
-        self._keyed = asyncio.Lock()
+        self.kept = Kept(self._owned, checkpoints=self.checkpoints, places=self.files.places)
+        self._in_memory = SessionsInMemory(
+            ports, self._limits, checkpoints=self.checkpoints, may_wake=self._refuse_waking
+        )
+        self._drain = Drain(self._limits)
+        self._keyed, self._adding = asyncio.Lock(), asyncio.Lock()
+        self._carriers: list[asyncio.Task[None]] = []
         self._closing = False
 
     @property
@@ -96,8 +113,12 @@ class Sessions:
         return await self._when_ready(session, wait=wait)
 
     async def view(self, actor: Actor, session_id: SessionId) -> SessionView:
+        """Exactly, also of one that hibernates: what waits in it is in the log alone."""
         record = await self._owned(actor, session_id)
-        return self._current(record)
+        if record.state != "hibernated":
+            return self._in_memory.view(record)
+        async with self._in_memory.opened(record) as session:
+            return session.view
 
     async def page(self, actor: Actor, *, limit: int, cursor: str | None) -> SessionPage:
         """The actor's sessions, newest first."""
@@ -107,15 +128,13 @@ class Sessions:
         shown, last = records[:limit], None
         if len(records) > limit:
             last = encode_cursor(shown[-1].created_at, shown[-1].id)
-        return SessionPage(sessions=[self._current(r) for r in shown], next_cursor=last)
+        return SessionPage(sessions=[self._in_memory.view(r) for r in shown], next_cursor=last)
 
     async def command(self, actor: Actor, session_id: SessionId, command: BrowserCommand) -> None:
         """Carry out a command. Raises RuleBroken; then nothing was changed."""
-        session = await self._open(actor, session_id)
-        try:
+        record = await self._owned(actor, session_id)
+        async with self._in_memory.opened(record) as session:
             await session.command(actor, command)
-        finally:
-            self._drop_if_quiet(session)
 
     async def history(
         self, actor: Actor, session_id: SessionId, *, before: int | None, limit: int
@@ -134,13 +153,18 @@ class Sessions:
     async def attach(
         self, actor: Actor, session_id: SessionId, resume: Resume
     ) -> AsyncIterator[Follower]:
-        """Follow a session: an async iterator of encoded server frames, first what was missed.
+        """Follow a session: an async iterator of encoded server frames, first what was missed. One
+        that hibernates in good order wakes.
 
         The iteration ends when the follower is dropped; `Follower.dropped` then says why.
         """
         self._refuse_when_closing()
-        session = await self._open(actor, session_id)
-        async with session.follow(resume) as follower:
+        record = await self._owned(actor, session_id)
+        async with (
+            self._in_memory.opened(record) as session,
+            session.follow(resume) as follower,
+        ):
+            session.visit()
             yield follower
 
     def seq(self, session_id: SessionId) -> int:
@@ -168,32 +192,57 @@ class Sessions:
         if session is not None:
             session.reports.add_refusal(event)
 
+    def notify(self, notice: Notice) -> None:
+        """Show it in every session, until it is withdrawn. Replaces the one with its tag."""
+        self._in_memory.notify(notice)
+
+    def withdraw(self, tag: str) -> None:
+        self._in_memory.withdraw(tag)
+
     # --- from the composition root -----------------------------------------------------------
 
     async def start(self) -> None:
-        """Fail the sessions that an earlier run left open: their sandboxes are gone."""
-        for record in await self._ports.store.unfinished():
-            session = await self._load(record)
-            await session.end(endings.CONTROL_PLANE_RESTARTED)
-            self._drop_if_quiet(session)
-            logger.info("session.given_up", extra={"session_id": record.id})
+        """Take up the sessions that an earlier run left behind, and look after all of them from now
+        on. Raises StorageFailed."""
+        await StartUp(self._ports, self._limits, self._in_memory).run()
+        upkeep = Upkeep(self._ports, self._in_memory, self.checkpoints)
+        pressure = HostPressure(
+            self._ports.host,
+            self._ports.pool,
+            hibernate_least_recent=self.hibernate_least_recent,
+            reserve_bytes=self._limits.host_reserve_bytes,
+        )
+        self._carriers = [
+            asyncio.create_task(upkeep.run(), name="sessions-upkeep"),
+            asyncio.create_task(pressure.run(), name="host-pressure"),
+        ]
 
     async def close(self) -> None:
-        """End every session and tell those who follow; returns in bounded time."""
+        """The good end: turns may end, everything is kept, every session rests. Nothing new begins,
+        people are told, and it returns in bounded time. Idempotent."""
         self._closing = True
-        live = list(self._in_memory.values())
-        ends = [
-            asyncio.create_task(session.end(endings.SHUTDOWN), name=f"shutdown-{session.id}")
-            for session in live
-        ]
-        if ends:
-            _, late = await asyncio.wait(ends, timeout=self._limits.close_seconds)
-            for task in late:
-                task.cancel()
-                logger.error("session.end_too_slow", extra={"task": task.get_name()})
-        for session in live:
+        self.notify(Notice(tag="restarting", sentence=endings.RESTARTING))
+        for carrier in self._carriers:
+            carrier.cancel()
+        live = [session for session in self._in_memory if not session.is_over]
+        await self._drain.run(live)
+        for session in self._in_memory:
             session.close_room(ROOM_CLOSED)
-            self._drop_if_quiet(session)
+            if session.is_quiet:
+                self._in_memory.drop(session)
+
+    def hurry(self) -> None:
+        """Somebody is impatient: what `close` waits for is broken off."""
+        self._drain.hurry()
+
+    async def hibernate_least_recent(self) -> bool:
+        """Have the session that was used least recently give its sandbox up. Whether there was
+        one that could."""
+        awake = [session for session in self._in_memory if session.may_hibernate]
+        for session in sorted(awake, key=lambda session: session.active_at):
+            if await session.hibernate("host_memory", endings.RESTS_FOR_MEMORY):
+                return True
+        return False
 
     # --- creating ----------------------------------------------------------------------------
 
@@ -201,22 +250,23 @@ class Sessions:
         return await self._when_ready(await self._add(record, profile), wait=wait)
 
     async def _add(self, record: SessionRecord, profile: Profile) -> LiveSession:
-        """Durable before anything else happens. Counted first, so that nobody overtakes the
-        limit."""
-        self._refuse_too_many(record.owner)
-        session = self._remember(record, view_of(record), seq=0, profile=profile)
-        try:
-            await self._ports.store.add(record)
-            self._refuse_when_closing()
-        except BaseException:
-            await asyncio.shield(self._forget(session))
-            raise
-        session.start()
+        """Durable before anything else happens. One at a time, so that nobody overtakes the
+        limits."""
+        async with self._adding:
+            await self._refuse_too_many(record.owner)
+            session = self._in_memory.begin(record, profile)
+            try:
+                await self._ports.store.add(record)
+                self._refuse_when_closing()
+            except BaseException:
+                await asyncio.shield(self._forget(session))
+                raise
+        session.life.begin("new")
         return session
 
     async def _when_ready(self, session: LiveSession, *, wait: bool) -> SessionView:
         try:
-            await (session.claimed() if wait else session.placed())
+            await (session.life.claimed() if wait else session.life.placed())
         except BaseException:
             await asyncio.shield(self._forget(session))
             raise
@@ -226,7 +276,7 @@ class Sessions:
         """A request that failed or was given up leaves nothing behind."""
         await session.end(endings.NO_SANDBOX_FREE)
         session.close_room(endings.NO_SANDBOX_FREE)
-        self._drop(session)
+        self._in_memory.drop(session)
         try:
             await self._ports.store.remove(session.id)
         except StorageFailed:
@@ -235,9 +285,9 @@ class Sessions:
 
     async def _again(self, known: SessionRecord, *, wait: bool) -> SessionView:
         session = self._in_memory.get(known.id)
-        if session is None or session.is_over:
-            return self._current(known)
-        await (session.claimed() if wait else session.placed())
+        if session is None or not session.is_awake:
+            return self._in_memory.view(known)
+        await (session.life.claimed() if wait else session.life.placed())
         return session.view
 
     def _record(
@@ -261,10 +311,21 @@ class Sessions:
         if self._closing:
             raise ShuttingDown
 
-    def _refuse_too_many(self, owner: UserId) -> None:
-        mine = sum(s.owner == owner and not s.is_over for s in self._in_memory.values())
-        if mine >= self._limits.max_open_per_user:
+    async def _refuse_too_many(self, owner: UserId) -> None:
+        if await self._ports.store.open_of(owner) >= self._limits.max_open_per_user:
             raise TooManySessions
+        self._refuse_too_many_awake(owner)
+
+    def _refuse_too_many_awake(self, owner: UserId) -> None:
+        awake = sum(s.owner == owner and s.is_awake for s in self._in_memory)
+        if awake >= self._limits.max_awake_per_user:
+            raise TooManyAwake
+
+    def _refuse_waking(self, session: LiveSession) -> None:
+        """A session that rests wants a sandbox."""
+        self._refuse_when_closing()
+        if not session.is_awake:
+            self._refuse_too_many_awake(session.owner)
 
     def _profile(self, name: ProfileName | None) -> Profile:
         if name is not None:
@@ -283,54 +344,10 @@ class Sessions:
         return record
 
     async def _live(self, actor: Actor, session_id: SessionId) -> LiveSession:
-        await self._owned(actor, session_id)
-        live = self._in_memory.get(session_id)
+        record = await self._owned(actor, session_id)
+        live = self._in_memory.get(record.id)
+        if live is None and record.state == "hibernated":
+            raise SandboxNotReady
         if live is None or live.is_over:
             raise SessionOver
         return live
-
-    async def _open(self, actor: Actor, session_id: SessionId) -> LiveSession:
-        record = await self._owned(actor, session_id)
-        live = self._in_memory.get(session_id)
-        return live if live is not None else await self._load(record)
-
-    async def _load(self, record: SessionRecord) -> LiveSession:
-        """A session of the past, from the store and the log."""
-        seq = await self._ports.log.last_seq(record.id)
-        view = view_of(record)
-        if not is_over(record.state):
-            latest = await self._ports.log.read(
-                record.id, before=seq + 1, limit=self._limits.snapshot_events
-            )
-            view = recovered(view, [event_codec.decode(bytes(e.event)) for e in latest])
-        if (already := self._in_memory.get(record.id)) is not None:
-            return already
-        return self._remember(record, view, seq=seq, profile=None)
-
-    def _remember(
-        self, record: SessionRecord, view: SessionView, *, seq: int, profile: Profile | None
-    ) -> LiveSession:
-        session = LiveSession(
-            record,
-            view,
-            seq=seq,
-            profile=profile,
-            ports=self._ports,
-            limits=self._limits,
-            on_quiet=self._drop_if_quiet,
-        )
-        self._in_memory[record.id] = session
-        return session
-
-    def _drop_if_quiet(self, session: LiveSession) -> None:
-        if session.is_quiet:
-            self._drop(session)
-
-    def _drop(self, session: LiveSession) -> None:
-        if self._in_memory.get(session.id) is session:
-            del self._in_memory[session.id]
-            session.forget()
-
-    def _current(self, record: SessionRecord) -> SessionView:
-        live = self._in_memory.get(record.id)
-        return live.view if live is not None else view_of(record)

@@ -10,3 +10,13 @@ def summed(one: Usage, other: Usage) -> Usage:
         cache_read_tokens=one.cache_read_tokens + other.cache_read_tokens,
         cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
     )
+
+
+def total_tokens(usage: Usage) -> int:
+    """All that was read and written, whatever its price."""
+    return (
+        usage.input_tokens
+        + usage.output_tokens
+        + usage.cache_read_tokens
+        + usage.cache_write_tokens
+    )

@@ -1,21 +1,25 @@
 """A session's view, folded from its events. Pure: the same events always give the same view."""
 
-from collections.abc import Iterable
-
 import msgspec
 
-from orchestrator.protocol.chat import Ending, QueuedPrompt, SessionView
+from orchestrator.protocol.chat import Ending, QueuedPrompt, SessionView, UnfinishedPrompt
 from orchestrator.protocol.control_events import (
+    CheckpointTaken,
     PermissionResolved,
     PromptAccepted,
+    PromptLetGo,
     PromptRemoved,
+    PromptUnfinished,
     QuestionAnswered,
+    RecoveryStopped,
     SandboxAssigned,
     SandboxLost,
     SessionEnded,
+    SessionHibernated,
     SessionRenamed,
     TurnStarted,
     UsageMetered,
+    WentBack,
 )
 from orchestrator.protocol.events import Event
 from orchestrator.protocol.ids import ClientId, PermissionId, QuestionId, SandboxId
@@ -30,40 +34,59 @@ from orchestrator.protocol.sandbox_events import (
     QuestionAsked,
     QuestionWithdrawn,
     StatusReported,
+    StorageMeasured,
     TurnEnded,
 )
 from orchestrator.sessions.endings import is_wished
-from orchestrator.sessions.ports import SessionRecord
 from orchestrator.sessions.states import is_over, step
 from orchestrator.sessions.usage import summed
 
 replace = msgspec.structs.replace
 
-OPENS_OR_CLOSES = (
-    TurnStarted,
-    TurnEnded,
-    PermissionRequested,
-    PermissionResolved,
-    PermissionWithdrawn,
-    QuestionAsked,
-    QuestionAnswered,
-    QuestionWithdrawn,
+Life = SandboxAssigned | SandboxLost | SessionHibernated | RecoveryStopped | SessionEnded
+Turn = TurnStarted | TurnEnded | PromptAccepted | PromptRemoved | PromptUnfinished | PromptLetGo
+Figure = (
+    AgentReady
+    | ModelChanged
+    | PermissionModeChanged
+    | StatusReported
+    | ContextMeasured
+    | MemoryMeasured
+    | StorageMeasured
+    | UsageMetered
 )
 
 
 def fold(view: SessionView, event: Event) -> SessionView:  # noqa: PLR0911 - one per case
     """The view after `event`; the very same object where the event changes nothing in it."""
     match event:
-        case TurnStarted() | TurnEnded() | PromptAccepted() | PromptRemoved():
-            return _fold_turn(view, event)
+        case (
+            TurnStarted()
+            | TurnEnded()
+            | PromptAccepted()
+            | PromptRemoved()
+            | PromptUnfinished()
+            | PromptLetGo()
+        ):
+            return view if is_over(view.state) else _changed(view, _fold_turn(view, event))
         case PermissionRequested() | QuestionAsked():
             return _fold_asked(view, event)
         case PermissionResolved(permission_id=key) | PermissionWithdrawn(permission_id=key):
             return _without_permission(view, key)
         case QuestionAnswered(question_id=key) | QuestionWithdrawn(question_id=key):
             return _without_question(view, key)
-        case SandboxAssigned() | SandboxLost() | SessionEnded() | SessionRenamed():
-            return _fold_life(view, event)
+        case (
+            SandboxAssigned()
+            | SandboxLost()
+            | SessionHibernated()
+            | RecoveryStopped()
+            | SessionEnded()
+        ):
+            return view if is_over(view.state) else _fold_life(view, event)
+        case SessionRenamed(title=title):
+            return _changed(view, replace(view, title=title))
+        case CheckpointTaken(checkpoint_id=checkpoint) | WentBack(checkpoint_id=checkpoint):
+            return _changed(view, replace(view, checkpoint_id=checkpoint))
         case (
             AgentReady()
             | ModelChanged()
@@ -71,62 +94,12 @@ def fold(view: SessionView, event: Event) -> SessionView:  # noqa: PLR0911 - one
             | StatusReported()
             | ContextMeasured()
             | MemoryMeasured()
+            | StorageMeasured()
             | UsageMetered()
         ):
             return _changed(view, _fold_figures(view, event))
         case _:
             return view
-
-
-def view_of(record: SessionRecord) -> SessionView:
-    """A session that no sandbox serves, as the store has it."""
-    return SessionView(
-        id=record.id,
-        title=record.title,
-        profile=record.profile,
-        state=record.state,
-        created_at=record.created_at,
-        updated_at=record.updated_at,
-        model=record.model,
-        permission_mode=record.permission_mode,
-        usage=record.usage,
-        cost_usd=record.cost_usd,
-        context_used=record.context_used,
-        context_window=record.context_window,
-        ending=record.ending,
-    )
-
-
-def updated(record: SessionRecord, view: SessionView) -> SessionRecord:
-    """What the store shall have of the view."""
-    return replace(
-        record,
-        title=view.title,
-        state=view.state,
-        updated_at=view.updated_at,
-        model=view.model,
-        permission_mode=view.permission_mode,
-        usage=view.usage,
-        cost_usd=view.cost_usd,
-        context_used=view.context_used,
-        context_window=view.context_window,
-        sandbox_id=view.sandbox_id,
-        ending=view.ending,
-    )
-
-
-def recovered(view: SessionView, events: Iterable[Event]) -> SessionView:
-    """`view` with the turn and the questions that `events`, its latest, leave open."""
-    folded = replace(view, state="idle")
-    for event in events:
-        if isinstance(event, OPENS_OR_CLOSES):
-            folded = fold(folded, event)
-    return replace(
-        view,
-        turn_id=folded.turn_id,
-        permissions=folded.permissions,
-        questions=folded.questions,
-    )
 
 
 def withdrawals(view: SessionView) -> list[Event]:
@@ -136,17 +109,42 @@ def withdrawals(view: SessionView) -> list[Event]:
     return [*permissions, *questions]
 
 
-def _fold_turn(
-    view: SessionView, event: TurnStarted | TurnEnded | PromptAccepted | PromptRemoved
-) -> SessionView:
-    if is_over(view.state):
-        return view
+def deferrable(view: SessionView) -> PermissionRequested | QuestionAsked | None:
+    """The one question for which the turn waits, if an agent elsewhere can ask it again: of the
+    main agent, about a known call of a tool, with no other one beside it."""
+    asked: list[PermissionRequested | QuestionAsked] = [*view.permissions, *view.questions]
+    if view.turn_id is None or len(asked) != 1 or asked[0].tool_use_id is None:
+        return None
+    if isinstance(asked[0], PermissionRequested) and asked[0].agent is not None:
+        return None
+    return asked[0]
+
+
+def without_sandbox(view: SessionView) -> SessionView:
+    """What a view says of a sandbox, taken out of it."""
+    return replace(
+        view,
+        sandbox_id=None,
+        frozen=False,
+        place=None,
+        restoring_bytes=0,
+        memory_bytes=0,
+        home_bytes=0,
+        workspace_bytes=0,
+    )
+
+
+def _fold_turn(view: SessionView, event: Turn) -> SessionView:  # noqa: PLR0911 - one per case
     match event:
         case PromptAccepted():
-            prompt = QueuedPrompt(client_id=event.client_id, text=event.text, by=event.by)
-            return replace(view, queue=[*view.queue, prompt]) if event.queued else view
+            return _fold_accepted(view, event)
         case PromptRemoved(client_id=client_id):
-            return _changed(view, replace(view, queue=_without(view.queue, client_id)))
+            return replace(view, queue=_without(view.queue, client_id))
+        case PromptUnfinished(client_id=client_id, text=text, by=by, sentence=why):
+            unfinished = UnfinishedPrompt(client_id=client_id, text=text, by=by, sentence=why)
+            return replace(view, unfinished=unfinished)
+        case PromptLetGo(client_id=client_id):
+            return _without_unfinished(view, client_id)
         case TurnStarted(turn_id=turn_id, client_id=client_id):
             state = step(view.state, "turn_started")
             queue = _without(view.queue, client_id)
@@ -156,6 +154,23 @@ def _fold_turn(
                 return view
             state = step(view.state, "turn_over")
             return replace(view, state=state, turn_id=None, permissions=[], questions=[])
+
+
+def _fold_accepted(view: SessionView, event: PromptAccepted) -> SessionView:
+    """What is run again goes ahead of all that was asked after it."""
+    if event.again is not None:
+        view = _without_unfinished(view, event.again)
+    if not event.queued:
+        return view
+    prompt = QueuedPrompt(client_id=event.client_id, text=event.text, by=event.by)
+    queue = [prompt, *view.queue] if event.again is not None else [*view.queue, prompt]
+    return replace(view, queue=queue)
+
+
+def _without_unfinished(view: SessionView, client_id: ClientId) -> SessionView:
+    if view.unfinished is None or view.unfinished.client_id != client_id:
+        return view
+    return replace(view, unfinished=None)
 
 
 def _fold_asked(view: SessionView, event: PermissionRequested | QuestionAsked) -> SessionView:
@@ -190,47 +205,45 @@ def _answered(view: SessionView) -> SessionView:
     return replace(view, state=step(view.state, "answered"))
 
 
-def _fold_life(
-    view: SessionView, event: SandboxAssigned | SandboxLost | SessionEnded | SessionRenamed
-) -> SessionView:
+def _fold_life(view: SessionView, event: Life) -> SessionView:
     match event:
         case SandboxAssigned(sandbox_id=sandbox_id):
-            state = step(view.state, "assigned")
-            return replace(view, state=state, place=None, sandbox_id=SandboxId(sandbox_id))
-        case SandboxLost(tag=tag, sentence=sentence):
-            return _over(view, Ending(tag=tag, sentence=sentence), wished=False)
+            view = replace(without_sandbox(view), sandbox_id=SandboxId(sandbox_id))
+            return _served(view)
+        case SandboxLost():
+            state = step(view.state, "lost")
+            return replace(without_sandbox(view), state=state)
+        case SessionHibernated() | RecoveryStopped():
+            return replace(without_sandbox(view), state=step(view.state, "rested"))
         case SessionEnded(tag=tag, sentence=sentence):
-            if is_over(view.state):
-                return view
             return _over(view, Ending(tag=tag, sentence=sentence), wished=is_wished(tag))
-        case SessionRenamed(title=title):
-            return _changed(view, replace(view, title=title))
+
+
+def _served(view: SessionView) -> SessionView:
+    """A turn may have been left open for a person's answer: it goes on in the new sandbox."""
+    state = step(view.state, "assigned")
+    if view.turn_id is not None:
+        state = step(state, "turn_started")
+        if view.permissions or view.questions:
+            state = step(state, "asked")
+    return replace(view, state=state)
 
 
 def _over(view: SessionView, ending: Ending, *, wished: bool) -> SessionView:
     return replace(
-        view,
+        without_sandbox(view),
+        sandbox_id=view.sandbox_id,
         state=step(view.state, "ended" if wished else "failed"),
         ending=ending,
-        place=None,
         turn_id=None,
         queue=[],
         permissions=[],
         questions=[],
-        memory_bytes=0,
+        unfinished=None,
     )
 
 
-def _fold_figures(  # noqa: PLR0911 - one per case
-    view: SessionView,
-    event: AgentReady
-    | ModelChanged
-    | PermissionModeChanged
-    | StatusReported
-    | ContextMeasured
-    | MemoryMeasured
-    | UsageMetered,
-) -> SessionView:
+def _fold_figures(view: SessionView, event: Figure) -> SessionView:  # noqa: PLR0911 - one per case
     match event:
         case AgentReady(model=model, permission_mode=mode):
             return replace(view, model=model, permission_mode=mode)
@@ -244,6 +257,14 @@ def _fold_figures(  # noqa: PLR0911 - one per case
             return replace(view, context_used=used, context_window=window)
         case MemoryMeasured(usage=used, limit=limit):
             return replace(view, memory_bytes=used, memory_limit=limit)
+        case StorageMeasured():
+            return replace(
+                view,
+                home_bytes=event.home_used,
+                home_limit=event.home_size,
+                workspace_bytes=event.workspace_used,
+                workspace_limit=event.workspace_size,
+            )
         case UsageMetered(usage=usage, cost_usd=cost):
             return replace(view, usage=summed(view.usage, usage), cost_usd=view.cost_usd + cost)
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from orchestrator.protocol.transfers import Entry, Omitted
+from orchestrator.sessions.profiles import CheckpointRules
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,24 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
     items: AsyncIterator[TreeItem]
 
 
+class Packed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sandbox said of a checkpoint that it packed; known once all was read."""
+
+    fingerprint: str
+    entries: int
+    size: int
+    """Bytes, unpacked."""
+    omitted: int
+
+
+class PackedWorkspace(Protocol):
+    @property
+    def chunks(self) -> AsyncIterator[bytes]: ...
+    @property
+    def packed(self) -> Packed:
+        """Only after the last chunk."""
+
+
 class Workspace(Protocol):
     """The files of one sandbox. Each call is a transfer of its own, and a slow reader slows that
     one alone. All raise TransferBroken, TooManyTransfers and what the method names."""
@@ -63,3 +82,14 @@ class Workspace(Protocol):
         """The bytes written; nothing is left of a file that was not finished. `chunks` is not read
         before the sandbox is ready for it, and what it raises ends the transfer. Raises FileExists,
         InTheWay, NoRoom."""
+
+    def take_checkpoint(
+        self, rules: CheckpointRules, *, unless: str
+    ) -> AbstractAsyncContextManager[PackedWorkspace | None]:
+        """A zstandard tar of it, made in the sandbox and never unpacked outside one; None where
+        `unless` is still its fingerprint. Raises CheckpointTooLarge."""
+
+    async def restore_checkpoint(
+        self, chunks: AsyncIterator[bytes], *, size: int, rules: CheckpointRules
+    ) -> None:
+        """Raises NoRoom, CheckpointTooLarge."""

@@ -2,9 +2,13 @@
 `Workspace`; what a lying sandbox does is shown on the link, where it is found out."""
 
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Iterator
 
+import msgspec
+
 from orchestrator.protocol.transfers import CHUNK_BYTES, Entry, Omitted
+from orchestrator.sessions.errors import CheckpointTooLarge
 from orchestrator.sessions.files_errors import (
     ArchiveTooLarge,
     FileChanged,
@@ -16,7 +20,15 @@ from orchestrator.sessions.files_errors import (
     TransferBroken,
     UnknownFile,
 )
-from orchestrator.sessions.workspace import FileContent, Listing, Tree, TreeItem
+from orchestrator.sessions.profiles import CheckpointRules
+from orchestrator.sessions.workspace import (
+    FileContent,
+    Listing,
+    Packed,
+    PackedWorkspace,
+    Tree,
+    TreeItem,
+)
 
 
 class FakeWorkspace:
@@ -33,6 +45,9 @@ class FakeWorkspace:
         self.room = 1 << 30
         self.breaks = False
         self.is_gone = False
+        self.is_frozen = False
+        self.restored = 0
+        """How often files were put back."""
         self.open = 0
         """Transfers at this moment."""
 
@@ -81,9 +96,47 @@ class FakeWorkspace:
         self.files[path] = bytes(content)
         return len(content)
 
+    @contextlib.asynccontextmanager
+    async def take_checkpoint(
+        self, rules: CheckpointRules, *, unless: str
+    ) -> AsyncIterator[PackedWorkspace | None]:
+        with self._transfer():
+            files = {path: data for path, data in self.files.items() if is_kept(path, rules)}
+            size = sum(len(data) for data in files.values())
+            if size > rules.max_bytes or len(files) > rules.max_entries:
+                raise CheckpointTooLarge
+            archive = msgspec.msgpack.encode((files, self.links))
+            fingerprint = hashlib.sha256(archive).hexdigest()
+            packed = Packed(
+                fingerprint=fingerprint,
+                entries=len(files) + len(self.links),
+                size=size,
+                omitted=len(self.omitted),
+            )
+            chunks = self._chunks("", archive)
+            yield None if unless == fingerprint else FakePackedWorkspace(packed, chunks)
+
+    async def restore_checkpoint(
+        self, chunks: AsyncIterator[bytes], *, size: int, rules: CheckpointRules
+    ) -> None:
+        with self._transfer():
+            archive = b"".join([chunk async for chunk in chunks])
+            if len(archive) != size:
+                raise TransferBroken("size")
+            files, links = msgspec.msgpack.decode(
+                archive, type=tuple[dict[str, bytes], dict[str, str]]
+            )
+            unpacked = sum(len(data) for data in files.values())
+            if unpacked > rules.max_bytes or len(files) > rules.max_entries:
+                raise CheckpointTooLarge
+            if unpacked > self.room:
+                raise NoRoom
+            self.files, self.links = files, links
+            self.restored += 1
+
     @contextlib.contextmanager
     def _transfer(self) -> Iterator[None]:
-        if self.is_gone:
+        if self.is_gone or self.is_frozen:
             raise TransferBroken("gone")
         self.open += 1
         try:
@@ -92,7 +145,7 @@ class FakeWorkspace:
             self.open -= 1
 
     def _look(self, path: str) -> None:
-        if self.is_gone:
+        if self.is_gone or self.is_frozen:
             raise TransferBroken("gone")
         if path in self.files or path in self.links:
             raise NotADirectory
@@ -133,6 +186,33 @@ class FakeWorkspace:
             if start and self.breaks:
                 raise TransferBroken("cut")
             yield data[start : start + CHUNK_BYTES]
+
+
+class FakePackedWorkspace:
+    def __init__(self, packed: Packed, chunks: AsyncIterator[bytes]) -> None:
+        self._packed = packed
+        self._chunks = chunks
+        self._is_read = False
+
+    @property
+    def chunks(self) -> AsyncIterator[bytes]:
+        return self._read()
+
+    @property
+    def packed(self) -> Packed:
+        if not self._is_read:
+            raise TransferBroken("not read to its end")
+        return self._packed
+
+    async def _read(self) -> AsyncIterator[bytes]:
+        async for chunk in self._chunks:
+            yield chunk
+        self._is_read = True
+
+
+def is_kept(path: str, rules: CheckpointRules) -> bool:
+    """Of the patterns, those that name a directory anywhere; enough for a fake."""
+    return not any(f"{name}/" in rules.excludes for name in path.split("/")[:-1])
 
 
 def _parent(path: str) -> str:

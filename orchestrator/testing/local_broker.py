@@ -2,6 +2,7 @@
 sockets."""
 
 import asyncio
+import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,9 @@ class LocalBroker:
         serving.add_done_callback(self._served.discard)
         return ours
 
+    def hung(self) -> None:
+        """It is in this process: then so are we."""
+
     async def end(self) -> None:
         """Cut every connection, as if the broker were killed."""
         for serving in list(self._served):
@@ -48,7 +52,7 @@ async def local_broker(
     """A client of a broker on the machine's own Docker."""
     async with opened_broker(settings, catalogue) as house:
         dial = LocalBroker(house)
-        async with BrokerClient(dial, settings.broker) as client:
+        async with BrokerClient(dial, settings.broker, client=secrets.token_hex(16)) as client:
             yield client
         await dial.end()
 

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from collections.abc import AsyncIterator, Collection
 
 import msgspec
 
@@ -16,9 +17,10 @@ from orchestrator.protocol.chat import SequencedEvent
 from orchestrator.protocol.ids import ClientId, ProfileName, SessionId, UserId
 from orchestrator.sessions.errors import StorageFailed
 from orchestrator.sessions.ports import LogEntry, SessionRecord
-from orchestrator.sessions.states import OVER
 
 replace = msgspec.structs.replace
+PIECE = 100
+"""Events that are read from the log at once."""
 
 
 class MemoryDatabase:
@@ -78,9 +80,21 @@ class MemorySessionStore:
             mine = [r for r in mine if (r.created_at, r.id) < before]
         return sorted(mine, key=lambda r: (r.created_at, r.id), reverse=True)[:limit]
 
+    async def open_of(self, owner: UserId) -> int:
+        self._database.check()
+        mine = (r for r in self._database.sessions.values() if r.owner == owner)
+        return sum(r.state not in {"ended", "failed"} for r in mine)
+
     async def unfinished(self) -> list[SessionRecord]:
         self._database.check()
-        return [r for r in self._database.sessions.values() if r.state not in OVER]
+        rested = {"ended", "failed", "hibernated"}
+        return [r for r in self._database.sessions.values() if r.state not in rested]
+
+    async def hibernated_before(self, when: str, *, limit: int = 100) -> list[SessionRecord]:
+        self._database.check()
+        known = self._database.sessions.values()
+        found = [r for r in known if r.state == "hibernated" and r.updated_at < when]
+        return sorted(found, key=lambda r: (r.updated_at, r.id))[:limit]
 
     def _key_taken(self, record: SessionRecord) -> bool:
         return record.idempotency_key is not None and any(
@@ -119,6 +133,21 @@ class MemoryEventLog:
             last = bisect_left(seqs, before)
             chosen = log[max(first, last - limit) : last]
         return [SequencedEvent(seq=e.seq, at=e.at, event=msgspec.Raw(e.body)) for e in chosen]
+
+    async def of_tags(
+        self, session: SessionId, tags: Collection[str]
+    ) -> AsyncIterator[list[bytes]]:
+        self._database.check()
+        found = [e.body for e in self._database.events.get(session, []) if e.tag in tags]
+        for start in range(0, len(found), PIECE):
+            yield found[start : start + PIECE]
+
+    async def last_sandbox_n(self, session: SessionId) -> int:
+        self._database.check()
+        last = 0
+        for known in self._database.events.get(session, []):
+            last = 0 if known.tag == "sandbox_assigned" else max(last, known.sandbox_n or 0)
+        return last
 
     async def last_seq(self, session: SessionId) -> int:
         self._database.check()

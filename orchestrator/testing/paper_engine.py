@@ -16,7 +16,8 @@ Shim = Callable[[str], Awaitable[int]]
 
 class PaperEngine:
     """What the broker's keeper needs of an engine. `shim` is what each container runs; a test sets
-    what shall fail, and looks at `containers`: the bodies by name."""
+    what shall fail, and looks at `containers`: the bodies by name. `crash_in_create` is raised when
+    the container is there already: an engine that makes one and cannot say so."""
 
     def __init__(self, shim: Shim, *, epoch: str = "now") -> None:
         self.owner = Owner(instance="test", epoch=epoch)
@@ -35,6 +36,8 @@ class PaperEngine:
         self.gate.set()
         self._exits: dict[str, ContainerExit] = {}
         self._deaths: dict[str, asyncio.Event] = {}
+        self._memory: dict[str, asyncio.Event] = {}
+        self.crash_in_create: Exception | None = None
         self._running: list[asyncio.Task[None]] = []
 
     @property
@@ -54,6 +57,9 @@ class PaperEngine:
         self.containers[name] = body
         self.most = max(self.most, len(self.containers))
         self._deaths[name] = asyncio.Event()
+        self._memory[name] = asyncio.Event()
+        if self.crash_in_create is not None:
+            raise self.crash_in_create
         return name
 
     async def start(self, container_id: str) -> None:
@@ -66,6 +72,19 @@ class PaperEngine:
     async def _run(self, container_id: str, socket: str) -> None:
         with contextlib.suppress(ConnectionError, OSError):
             self.die(container_id, await self.shim(socket))
+
+    def run_out_of_memory(self, container_id: str) -> None:
+        """The kernel kills something in it, and it lives on."""
+        self._memory[container_id].set()
+
+    async def ran_out_of_memory(self, container_id: str) -> None:
+        await self._memory[container_id].wait()
+        self._memory[container_id].clear()
+
+    def vanish(self, container_id: str) -> None:
+        """Somebody else removes it."""
+        del self.containers[container_id]
+        self._deaths[container_id].set()
 
     def die(self, container_id: str, code: int = 137, *, oom: bool = False) -> None:
         self._exits[container_id] = ContainerExit(over=True, exit_code=code, oom_killed=oom)
@@ -102,7 +121,11 @@ class PaperEngine:
             self._deaths[container_id].set()
 
     async def own(self) -> list[OwnContainer]:
-        return self.left
+        now = [
+            OwnContainer(id=name, name=name, epoch=self.owner.epoch, dead=name in self._exits)
+            for name in self.containers
+        ]
+        return [*self.left, *now]
 
     async def uids_in_use(self) -> frozenset[int]:
         return frozenset()

@@ -77,11 +77,14 @@ class RunningCasemate:
 
     @property
     def broker_pid(self) -> int:
-        """The broker that it started; raises NotRunning while there is none."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        for child in children:
-            if b"broker" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
-                return int(child)
+        """Its broker, whoever started it; raises NotRunning while there is none."""
+        listening = bytes(self.slots / self.instance / "broker")
+        for process in Path("/proc").iterdir():
+            try:
+                if process.name.isdigit() and listening in (process / "cmdline").read_bytes():
+                    return int(process.name)
+            except OSError:  # it ended in this moment
+                continue
         raise NotRunning("It has no broker now.")
 
     def command(self, *arguments: str, stdin: str = "") -> str:
@@ -168,7 +171,7 @@ class RunningCasemate:
 
     def slot_directories(self) -> list[Path]:
         own = self.slots / self.instance
-        return sorted(own.iterdir()) if own.exists() else []
+        return sorted(own.glob("[0-9a-f]" * 32)) if own.exists() else []
 
     def remove(self) -> None:
         """Take away whatever is left of it."""

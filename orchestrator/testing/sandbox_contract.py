@@ -26,14 +26,15 @@ from orchestrator.protocol.sandbox_events import (
     ToolFinished,
     TurnEnded,
 )
-from orchestrator.sessions.errors import UnknownProfile
+from orchestrator.sessions.errors import CheckpointTooLarge, UnknownProfile
 from orchestrator.sessions.files_errors import (
     FileExists,
     TransferBroken,
     UnknownFile,
 )
 from orchestrator.sessions.ports import ReceivedEvent, Sandbox, SandboxPool
-from orchestrator.sessions.workspace import FileContent
+from orchestrator.sessions.profiles import CheckpointRules
+from orchestrator.sessions.workspace import FileContent, Workspace
 
 PROFILE = ProfileName("default")
 CEILING = 2
@@ -280,12 +281,61 @@ class SandboxContract:
                 items = [item async for item in tree.items]
             assert "d/x" in {item.entry.path for item in items if isinstance(item, FileContent)}
 
+    async def test_a_checkpoint(self, pool: SandboxPool) -> None:
+        """What one sandbox held is put into another, in place of what was there; then nothing has
+        changed, until something does."""
+        rules = CheckpointRules()
+        async with claimed(pool, "one") as (one, _), claimed(pool, "other") as (other, _):
+            await one.workspace.write_file("d/x", _pieces(b"one"), size=3, overwrite=False)
+            await other.workspace.write_file("y", _pieces(b"two"), size=3, overwrite=False)
+            async with one.workspace.take_checkpoint(rules, unless="") as taken:
+                assert taken is not None
+                archive = b"".join([chunk async for chunk in taken.chunks])
+                packed = taken.packed
+            assert packed.size == 3  # noqa: PLR2004 - as written
+            assert packed.entries > 0
+            await other.workspace.restore_checkpoint(
+                _pieces(archive), size=len(archive), rules=rules
+            )
+            async with other.workspace.read_file("d/x") as file:
+                assert [chunk async for chunk in file.chunks] == [b"one"]
+            assert [one.path for one in (await other.workspace.list_files("", most=9)).entries] == [
+                "d"
+            ]
+            unless = packed.fingerprint
+            async with other.workspace.take_checkpoint(rules, unless=unless) as again:
+                assert again is None
+            await other.workspace.write_file("z", _pieces(b"three"), size=5, overwrite=False)
+            async with other.workspace.take_checkpoint(rules, unless=unless) as changed:
+                assert changed is not None
+
+    async def test_checkpoints_that_are_too_large(self, pool: SandboxPool) -> None:
+        """They are refused when they are taken, and an archive that holds too much when it is
+        restored: what was there stays."""
+        small = CheckpointRules(max_bytes=4)
+        async with claimed(pool) as (sandbox, _):
+            workspace = sandbox.workspace
+            await workspace.write_file("x", _pieces(b"12345"), size=5, overwrite=False)
+            assert await raises(CheckpointTooLarge, _taken(workspace, small))
+            archive = await _taken(workspace, CheckpointRules())
+            restoring = workspace.restore_checkpoint(
+                _pieces(archive), size=len(archive), rules=small
+            )
+            assert await raises(CheckpointTooLarge, restoring)
+            assert [one.path for one in (await workspace.list_files("", most=9)).entries] == ["x"]
+
     async def test_files_of_a_sandbox_that_is_gone(self, pool: SandboxPool) -> None:
         """Nothing can be read from a sandbox that was destroyed, and nobody waits for it."""
         async with claimed(pool) as (sandbox, _):
             await sandbox.destroy()
             async with asyncio.timeout(LIMIT / 2):
                 assert await raises(TransferBroken, sandbox.workspace.list_files("", most=9))
+
+
+async def _taken(workspace: Workspace, rules: CheckpointRules) -> bytes:
+    async with workspace.take_checkpoint(rules, unless="") as taken:
+        assert taken is not None
+        return b"".join([chunk async for chunk in taken.chunks])
 
 
 async def _pieces(*pieces: bytes) -> AsyncIterator[bytes]:

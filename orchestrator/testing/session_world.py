@@ -25,12 +25,18 @@ from orchestrator.sessions.ports import Actor, Ports, SessionListener
 from orchestrator.sessions.profiles import FixedProfiles, Profile
 from orchestrator.sessions.room import Follower
 from orchestrator.sessions.service import Sessions
-from orchestrator.testing.fake_sandbox import FakePool
+from orchestrator.testing.fake_pool import FakePool
+from orchestrator.testing.memory_checkpoints import (
+    MemoryBlobStore,
+    MemoryCheckpointStore,
+    MemoryHost,
+)
 from orchestrator.testing.memory_stores import (
     MemoryDatabase,
     MemoryEventLog,
     MemorySessionStore,
 )
+from orchestrator.testing.memory_transcripts import MemoryTranscriptStore
 
 T = TypeVar("T")
 
@@ -43,7 +49,16 @@ PROFILE = Profile(
     models=("claude-*", "other-1"),
 )
 LIMITS = SessionLimits(
-    storage_retry_seconds=0.001, death_grace_seconds=0.02, destroy_seconds=1, close_seconds=2
+    storage_retry_seconds=0.001,
+    death_grace_seconds=0.02,
+    destroy_seconds=1,
+    thaw_seconds=0.5,
+    resume_seconds=1,
+    sync_seconds=0.5,
+    adopt_seconds=1,
+    drain_seconds=0.1,
+    interrupt_seconds=0.5,
+    close_seconds=2,
 )
 
 
@@ -115,14 +130,20 @@ class World:
         size: int = 2,
         limits: SessionLimits = LIMITS,
         listeners: tuple[SessionListener, ...] = (),
+        profile: Profile = PROFILE,
         **pool: Any,
     ) -> None:
+        self.profile = profile
         self.database = MemoryDatabase()
         self.pool = FakePool(size=size, **pool)
         self.limits = limits
         self.listeners = listeners
         self.store = MemorySessionStore(self.database)
         self.log = MemoryEventLog(self.database)
+        self.transcripts = MemoryTranscriptStore()
+        self.checkpoints = MemoryCheckpointStore()
+        self.blobs = MemoryBlobStore()
+        self.host = MemoryHost()
         self.sessions = self.new_process()
 
     def new_process(self) -> Sessions:
@@ -131,8 +152,12 @@ class World:
             store=self.store,
             log=self.log,
             pool=self.pool,
-            catalogue=FixedProfiles([PROFILE]),
+            catalogue=FixedProfiles([self.profile]),
             clock=SystemClock(),
+            transcripts=self.transcripts,
+            checkpoints=self.checkpoints,
+            blobs=self.blobs,
+            host=self.host,
             listeners=self.listeners,
         )
         return Sessions(ports, self.limits)

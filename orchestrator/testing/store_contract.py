@@ -45,6 +45,11 @@ RECORD = SessionRecord(
     sandbox_id=SandboxId("box"),
     ending=Ending(tag="t", sentence="Why."),
     idempotency_key="key",
+    agent_session_id="agent-1",
+    branch=3,
+    deaths=2,
+    checkpoint_id="c1",
+    checkpoint_at="2026-01-01T00:00:00.500Z",
 )
 USER = User(id=UserId("u1"), name="anna", role="admin", created_at=1.5)
 SIGN_IN = SignIn(
@@ -126,13 +131,16 @@ class SessionStoreContract:
         assert seen == ["s6", "s5", "s4", "s3", "s2", "s1", "s0"]
 
     async def test_unfinished_are_those_not_over(self, stores: Stores) -> None:
-        """What an earlier run left behind is every session that is neither ended nor failed."""
-        states = ("waiting", "idle", "running", "asking", "ending", "ended", "failed")
+        """What an earlier run left behind is every session that may still have a sandbox."""
+        states = (
+            *("waiting", "waking", "idle", "running", "asking", "ending"),
+            *("hibernated", "ended", "failed"),
+        )
         for state in states:
             record = replace(RECORD, id=SessionId(state), state=state, idempotency_key=None)
             await stores.sessions.add(record)
         unfinished = {record.id for record in await stores.sessions.unfinished()}
-        assert unfinished == set(states) - {"ended", "failed"}
+        assert unfinished == set(states) - {"ended", "failed", "hibernated"}
 
     async def test_removed_session_takes_its_events_along(self, stores: Stores) -> None:
         """Removing a session removes its events; removing it again is no error."""

@@ -104,6 +104,7 @@ COMMANDS = """\
 - `!ask`: ask you a question
 - `!todo`: make a to-do list
 - `!subagent TEXT`: start a subagent
+- `!use TOOL` or `!use TOOL {"a": 1}`: use a tool by its name, with this input
 - `!fail STATUS` or `!fail STATUS N times`: fail as the model API does (401, 429, 529, ...)
 - `!cut`: break the stream in the middle
 - `!slow SECONDS`: wait before going on"""

@@ -7,6 +7,7 @@ it binds to loopback unless told otherwise.
 import asyncio
 import hashlib
 import hmac
+import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -39,6 +40,8 @@ class RecordedRequest(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     headers: dict[str, str]
     body: Any
+    at: float = 0.0
+    """`time.perf_counter()` when it was read whole."""
 
 
 class ScriptedModel:
@@ -109,7 +112,13 @@ class ScriptedModel:
         body = await _json(request)
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.requests.append(
-            RecordedRequest(method=request.method, path=request.path_qs, headers=headers, body=body)
+            RecordedRequest(
+                method=request.method,
+                path=request.path_qs,
+                headers=headers,
+                body=body,
+                at=time.perf_counter(),
+            )
         )
         if not self._key_fits(headers):
             return error_response(401)

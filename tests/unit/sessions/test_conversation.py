@@ -25,6 +25,7 @@ from orchestrator.protocol.control_events import (
     PermissionResolved,
     PromptAccepted,
     QuestionAnswered,
+    SandboxLost,
     TurnStarted,
 )
 from orchestrator.protocol.input_hash import input_hash
@@ -355,7 +356,7 @@ async def test_a_changed_input_is_logged_as_what_runs(world):
 
 @pytest.mark.parametrize("named", ["", input_hash("Bash", {"command": "rm -rf /"})])
 async def test_a_sandbox_that_misnames_its_input_is_given_up(world, named):
-    """A request whose hash is not that of its input reaches nobody and ends the session."""
+    """A request whose hash is not that of its input reaches nobody and costs the sandbox."""
     session = await world.create()
     sandbox = world.pool.made[0]
     async with world.browser(session.id) as browser:
@@ -363,9 +364,10 @@ async def test_a_sandbox_that_misnames_its_input_is_given_up(world, named):
         sandbox.say(
             PermissionRequested(permission_id="p", tool_name="Bash", input=shown, input_hash=named)
         )
-        await browser.until_state("failed")
-        assert browser.view.ending.tag == "sandbox_misbehaved"
+        await browser.until(lambda b: b.of(SandboxLost))
+        assert browser.of(SandboxLost)[0].tag == "sandbox_misbehaved"
         assert not browser.of(PermissionRequested)
+        await browser.until(lambda b: b.view.sandbox_id == "fake-2")
 
 
 async def test_what_guardrails_did_is_on_record(world):

@@ -16,6 +16,7 @@ async def one_turn(world, session_id, text):
         before = len(browser.of(TurnEnded))
         await world.say(session_id, text)
         await browser.until(lambda b: len(b.of(TurnEnded)) > before)
+        await browser.until(lambda b: b.view.checkpoint_id)
         return browser
 
 

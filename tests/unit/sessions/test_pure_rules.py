@@ -14,10 +14,14 @@ from orchestrator.protocol.chat import SequencedEvent, SessionState, SessionView
 from orchestrator.protocol.control_events import (
     PermissionResolved,
     PromptAccepted,
+    PromptLetGo,
     PromptRemoved,
+    PromptUnfinished,
+    RecoveryStopped,
     SandboxAssigned,
     SandboxLost,
     SessionEnded,
+    SessionHibernated,
     TurnStarted,
     UsageMetered,
 )
@@ -34,9 +38,10 @@ from orchestrator.sessions.errors import BadCursor
 from orchestrator.sessions.open_blocks import MAX_BLOCKS, OpenBlocks
 from orchestrator.sessions.reports import MAX_REPORTS, Reports
 from orchestrator.sessions.room import Ring, in_frames
+from orchestrator.sessions.standing import Standing, advanced
 from orchestrator.sessions.states import OVER, STEPS, Step, is_over, step
 from orchestrator.sessions.titles import MAX_TITLE, UNTITLED, title_from
-from orchestrator.sessions.view import fold, recovered, withdrawals
+from orchestrator.sessions.view import fold, withdrawals
 
 STATES = get_args(SessionState)
 VIEW = SessionView(
@@ -58,6 +63,10 @@ EVENTS = st.one_of(
     KEYS.map(lambda k: PermissionWithdrawn(permission_id=k)),
     st.just(SandboxAssigned(sandbox_id="box")),
     st.just(SandboxLost(tag="t", sentence="s")),
+    st.just(SessionHibernated(reason="idle", sentence="s")),
+    st.just(RecoveryStopped(deaths=3, sentence="s")),
+    KEYS.map(lambda k: PromptUnfinished(client_id=k, text="x", by="y", sentence="s")),
+    KEYS.map(lambda k: PromptLetGo(client_id=k, by="y")),
     st.just(SessionEnded(tag="ended_by_user", sentence="s")),
 )
 
@@ -128,19 +137,25 @@ def test_events_without_news_keep_the_very_view():
         assert fold(view, event) is view
 
 
-def test_recovery_finds_what_was_open():
-    """From the latest events alone: the turn that ran and the question that was open; no more."""
+def test_standing_finds_what_is_open():
+    """From the events alone: the turn that runs with its prompt, and the question that is open."""
     events = [
-        TurnEnded(turn_id="older", outcome="completed"),
+        PromptAccepted(client_id="c", text="x", by="y", queued=True),
+        SandboxAssigned(sandbox_id="box"),
         TurnStarted(turn_id="t", client_id="c"),
         UsageMetered(model="m", usage=Tokens(), cost_usd=5.0),
         PermissionRequested(permission_id="a", tool_name="x", input={}),
         PermissionRequested(permission_id="b", tool_name="x", input={}),
         PermissionResolved(permission_id="a", choice="allow", by="y"),
     ]
-    view = recovered(msgspec.structs.replace(VIEW, state="asking", cost_usd=5.0), events)
+    standing = Standing(view=VIEW)
+    for event in events:
+        standing = advanced(standing, event)
+    view = standing.view
     assert (view.turn_id, view.state, view.cost_usd) == ("t", "asking", 5.0)
     assert [p.permission_id for p in view.permissions] == ["b"]
+    assert standing.prompt.text == "x"
+    assert [answer.permission_id for answer in standing.answers] == ["a"]
 
 
 def delta(message_id="m", index=0, *, offset=0, text="x"):

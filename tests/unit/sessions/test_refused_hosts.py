@@ -9,7 +9,6 @@ from orchestrator.protocol.control_events import EgressRefused
 from orchestrator.protocol.events import event_codec
 from orchestrator.sessions.refused_hosts import RefusedHosts
 from orchestrator.sessions.reports import MAX_REPORTS, Reports
-from orchestrator.storage.database import open_database
 from orchestrator.storage.refused_host_store import PiccoloRefusedHostStore
 from orchestrator.testing.memory_audit import MemoryRefusedHostStore
 from orchestrator.testing.session_world import ANNA
@@ -59,9 +58,9 @@ async def test_made_up_names_push_out_the_oldest_of_their_own_profile():
         assert {row.host for row in hosts.rows()} == kept | {"kept.test"}
 
 
-async def test_what_was_counted_is_there_after_a_restart(tmp_path):
-    """On the real database, flushed as it goes and at the end."""
-    async with open_database(tmp_path / "casemate.sqlite") as database:
+async def test_what_was_counted_is_there_after_a_restart(database_place):
+    """On the real databases, flushed as it goes and at the end."""
+    async with database_place.open() as database:
         store = PiccoloRefusedHostStore(database)
         now = clock()
         async with RefusedHosts(store, now=now, most=250, flush_seconds=0.01) as hosts:

@@ -1,0 +1,95 @@
+"""What one session in memory is made of, in one hand for those who carry it."""
+
+import logging
+
+import msgspec
+
+from orchestrator.protocol.chat import SessionView
+from orchestrator.protocol.ids import SessionId
+from orchestrator.sessions.activity import Activity
+from orchestrator.sessions.checkpoints import Checkpoints
+from orchestrator.sessions.errors import StorageFailed, UnknownProfile
+from orchestrator.sessions.intake import Intake
+from orchestrator.sessions.journal import Journal
+from orchestrator.sessions.limits import SessionLimits
+from orchestrator.sessions.order import Order
+from orchestrator.sessions.ports import Ports, Sandbox
+from orchestrator.sessions.profiles import Profile
+from orchestrator.sessions.saver import Saver
+from orchestrator.sessions.standing import Standing
+from orchestrator.sessions.stay import Stay
+from orchestrator.sessions.transcripts import Transcripts
+from orchestrator.sessions.turns import Turns
+
+logger = logging.getLogger(__name__)
+replace = msgspec.structs.replace
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    ports: Ports
+    limits: SessionLimits
+    checkpoints: Checkpoints
+    profile: Profile | None
+    """None where it is not in the catalogue any more."""
+    order: Order
+    saver: Saver
+    journal: Journal
+    turns: Turns
+    intake: Intake
+    activity: Activity
+
+    @property
+    def id(self) -> SessionId:
+        return self.view.id
+
+    @property
+    def view(self) -> SessionView:
+        return self.journal.view
+
+    @property
+    def standing(self) -> Standing:
+        return self.journal.standing
+
+    @property
+    def known_profile(self) -> Profile:
+        """Raises UnknownProfile."""
+        if self.profile is None:
+            raise UnknownProfile
+        return self.profile
+
+    def now(self) -> float:
+        return self.ports.clock.monotonic()
+
+    async def go_on(self) -> None:
+        """Run what waits. Where the storage refuses, it goes on waiting."""
+        try:
+            await self.order.exclusively(self.turns.go_on)
+        except StorageFailed:
+            extra = {"session_id": self.id}
+            logger.warning("session.queue_waits", exc_info=True, extra=extra)
+
+    def begin_stay(self, sandbox: Sandbox, *, logged: int = 0, held: int = 0) -> Stay:
+        """It is read from now on."""
+        transcripts = Transcripts(
+            self.id,
+            store=self.ports.transcripts,
+            sandbox=sandbox,
+            branch=self.standing.branch,
+            held=held,
+            limits=self.limits,
+        )
+        stay = Stay(
+            sandbox,
+            transcripts=transcripts,
+            limits=self.limits,
+            on_frozen=self._show_frozen,
+            logged=logged,
+        )
+        stay.start(
+            lambda batch: self.order.exclusively(lambda: self.intake.take(stay, batch)),
+            name=f"session-read-{self.id}",
+        )
+        return stay
+
+    def _show_frozen(self, frozen: bool) -> None:  # noqa: FBT001 - the one thing it is told
+        self.journal.change(replace(self.view, frozen=frozen))
