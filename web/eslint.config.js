@@ -14,7 +14,18 @@ const MAY_IMPORT = {
   admin: ['protocol', 'i18n', 'connection', 'settings', 'ui'],
   permissions: ['protocol', 'i18n', 'settings', 'ui'],
   files: ['protocol', 'i18n', 'connection', 'settings', 'ui'],
-  chat: ['protocol', 'i18n', 'connection', 'settings', 'ui', 'permissions', 'sessions', 'files'],
+  checkpoints: ['protocol', 'i18n', 'connection', 'settings', 'ui'],
+  chat: [
+    'protocol',
+    'i18n',
+    'connection',
+    'settings',
+    'ui',
+    'permissions',
+    'sessions',
+    'files',
+    'checkpoints',
+  ],
 }
 const FOLDERS = [...Object.keys(MAY_IMPORT), 'app', 'testing']
 

@@ -8,7 +8,7 @@ from litestar.params import SkipValidation
 from orchestrator.api.dependencies import ACatalogue
 from orchestrator.api.documented import problems
 from orchestrator.api.ports import HealthSource, MetricsSource
-from orchestrator.api.views import About, HealthView, ProfileView
+from orchestrator.api.views import About, HealthView, LifetimesView, ProfileView
 from orchestrator.sessions.ports import ProfileCatalogue
 from orchestrator.sessions.profiles import Profile
 
@@ -53,9 +53,10 @@ async def health_live() -> HealthView:
 async def health_ready(
     health: NamedDependency[SkipValidation[HealthSource]],
 ) -> Response[HealthView]:
-    """Sessions can be started; 503 with what is wrong where they cannot."""
+    """Sessions can be started; 503 with what is wrong where they cannot. `degraded` is 200: what is
+    wrong then is not Casemate's own."""
     view = msgspec.convert(await health.health(), HealthView, from_attributes=True)
-    return Response(view, status_code=200 if view.status == "ok" else 503)
+    return Response(view, status_code=503 if view.status == "failed" else 200)
 
 
 @get("/metrics", name="metrics", include_in_schema=False)
@@ -82,4 +83,7 @@ def _profile_view(profile: Profile) -> ProfileView:
         model=profile.agent.model,
         models=list(profile.models),
         permission_mode=profile.agent.permission_mode,
+        lifetimes=msgspec.convert(profile.lifetimes, LifetimesView, from_attributes=True),
+        unfinished=profile.unfinished,
+        checkpoints_kept=profile.checkpoints.keep,
     )

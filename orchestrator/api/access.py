@@ -57,10 +57,18 @@ _SIGNED_IN = (
     "answer_question",
     "choose_model",
     "choose_permission_mode",
+    "run_again",
+    "let_go",
+    "hibernate_session",
+    "wake_session",
     "list_files",
     "download_file",
     "upload_file",
     "download_archive",
+    "list_checkpoints",
+    "download_checkpoint",
+    "take_checkpoint",
+    "go_back",
 )
 _STAFF = ("list_pools", "list_users", "list_refused_hosts")
 _ADMIN = ("resize_pool", "add_user", "change_user", "create_user_link", "list_audit")

@@ -25,6 +25,7 @@ from orchestrator.api.admin_routes import admin_router
 from orchestrator.api.audit_routes import audit_router
 from orchestrator.api.auth_routes import auth_router
 from orchestrator.api.chat_socket import chat_socket
+from orchestrator.api.checkpoint_routes import checkpoint_router
 from orchestrator.api.cookies import Cookies
 from orchestrator.api.dependencies import AnyRequest, per_request, provided
 from orchestrator.api.egress_routes import egress_router
@@ -117,6 +118,7 @@ def routes() -> list[ControllerRouterHandler]:
             auth_router(),
             session_router(),
             file_router(),
+            checkpoint_router(),
             about_router(),
             admin_router(),
             audit_router(),

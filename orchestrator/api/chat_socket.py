@@ -45,6 +45,7 @@ from orchestrator.protocol.chat import (
     Problem,
     Prompt,
     Resume,
+    RunAgain,
     ServerFrame,
     browser_command_codec,
     server_frame_codec,
@@ -308,7 +309,7 @@ def _tag_of(command: BrowserCommand) -> str:
 
 
 def _client_id_of(command: BrowserCommand | None) -> ClientId | None:
-    return command.client_id if isinstance(command, Prompt) else None
+    return command.client_id if isinstance(command, Prompt | RunAgain) else None
 
 
 _RESUME_FIRST = Problem(

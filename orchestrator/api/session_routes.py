@@ -27,11 +27,15 @@ from orchestrator.protocol.chat import (
     DecidePermission,
     End,
     GiveAnswer,
+    Hibernate,
+    LetGo,
     Prompt,
     RemovePrompt,
     Rename,
+    RunAgain,
     SessionView,
     Stop,
+    Wake,
 )
 from orchestrator.protocol.ids import ClientId, PermissionId, QuestionId, SessionId
 from orchestrator.sessions.ports import SessionPage
@@ -257,6 +261,67 @@ async def choose_permission_mode(
     await sessions.command(actor, session_id, ChoosePermissionMode(mode=data.mode))
 
 
+@post(
+    "/{session_id:str}/unfinished/{client_id:str}/run-again",
+    name="run_again",
+    status_code=202,
+    responses=problems(404, 409, 415),
+)
+async def run_again(
+    session_id: FromPath[SessionId],
+    client_id: FromPath[ClientId],
+    request: AnyRequest,
+    sessions: ASessions,
+    actor: TheActor,
+) -> PromptReceipt:
+    """Run the prompt again whose turn came to no end, as a prompt with an id of its own."""
+    again = _client_id_of(request)
+    await sessions.command(actor, session_id, RunAgain(client_id=again, unfinished=client_id))
+    return PromptReceipt(client_id=again)
+
+
+@delete(
+    "/{session_id:str}/unfinished/{client_id:str}",
+    name="let_go",
+    status_code=204,
+    responses=problems(404, 409),
+)
+async def let_go(
+    session_id: FromPath[SessionId],
+    client_id: FromPath[ClientId],
+    sessions: ASessions,
+    actor: TheActor,
+) -> None:
+    """Offer the unfinished prompt no longer. Prompts that wait for this go on."""
+    await sessions.command(actor, session_id, LetGo(unfinished=client_id))
+
+
+@post(
+    "/{session_id:str}/hibernate",
+    name="hibernate_session",
+    status_code=202,
+    responses=problems(404, 409, 415),
+)
+async def hibernate_session(
+    session_id: FromPath[SessionId], sessions: ASessions, actor: TheActor
+) -> None:
+    """Keep the files and give the sandbox up, between turns. The stream tells when it is done."""
+    await sessions.command(actor, session_id, Hibernate())
+
+
+@post(
+    "/{session_id:str}/wake",
+    name="wake_session",
+    status_code=202,
+    responses=problems(404, 409, 415),
+)
+async def wake_session(
+    session_id: FromPath[SessionId], sessions: ASessions, actor: TheActor
+) -> None:
+    """Get a sandbox for a session that sleeps, with all that it had. A prompt does so, too."""
+    await sessions.command(actor, session_id, Wake())
+
+
 def wants_answer_at_once(prefer: str | None) -> bool:
     """RFC 7240."""
     return any(part.strip().lower() == "respond-async" for part in (prefer or "").split(","))
@@ -291,6 +356,10 @@ SESSION_ROUTES = [
     answer_question,
     choose_model,
     choose_permission_mode,
+    run_again,
+    let_go,
+    hibernate_session,
+    wake_session,
 ]
 
 

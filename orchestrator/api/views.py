@@ -168,6 +168,21 @@ class EventPage(Answer, frozen=True, kw_only=True):
 # --- profiles, pools, users, about -------------------------------------------------------------
 
 
+class LifetimesView(Answer, frozen=True, kw_only=True):
+    """When a session rests and ends, in seconds, null for never; and from which part of what it has
+    (memory, home, workspace) something is done about it."""
+
+    freeze_after: float | None
+    hibernate_after: float | None
+    turn: float | None
+    sandbox: float | None
+    session: float | None
+    keep: float | None
+    memory_soft: float
+    memory_hard: float
+    storage_soft: float
+
+
 class ProfileView(Answer, frozen=True, kw_only=True):
     name: str
     title: str
@@ -176,6 +191,11 @@ class ProfileView(Answer, frozen=True, kw_only=True):
     models: list[str]
     """Exact ids, or a prefix that ends in `*`."""
     permission_mode: str
+    lifetimes: LifetimesView
+    unfinished: Literal["offer", "run"]
+    """What happens to a prompt whose sandbox died: its person is asked, or it is run again."""
+    checkpoints_kept: int
+    """Of one session, the latest ones."""
 
 
 class PoolMemberView(Answer, frozen=True, kw_only=True):
@@ -281,10 +301,10 @@ class About(Answer, frozen=True, kw_only=True):
 
 class CheckView(Answer, frozen=True, kw_only=True):
     name: str
-    status: Literal["ok", "failed"]
+    status: Literal["ok", "degraded", "failed"]
     sentence: str = ""
 
 
 class HealthView(Answer, frozen=True, kw_only=True):
-    status: Literal["ok", "failed"]
+    status: Literal["ok", "degraded", "failed"]
     checks: list[CheckView] = []

@@ -18,6 +18,13 @@ expect.set_options(timeout=LIMIT)
 SETTLED = """() => document.fonts.ready.then(() =>
   document.getAnimations().every((animation) => animation.playState !== 'running'))"""
 
+SAID = """log => {
+  const copy = log.cloneNode(true)
+  for (const control of copy.querySelectorAll('.way-back')) control.remove()
+  return copy.textContent
+}"""
+"""The ways back to what was kept come when it is kept, and go while a turn runs."""
+
 TOO_WIDE = """() => {
   const frames = [document.documentElement, ...document.querySelectorAll('main, [role=log]')]
   if (frames.every((frame) => frame.scrollWidth <= frame.clientWidth)) return []
@@ -131,7 +138,12 @@ class ChatPage:
 
     async def transcript(self) -> str:
         """The whole conversation as its characters: what two tabs must have in common."""
-        return await self.log.evaluate("log => log.textContent")
+        return str(await self.log.evaluate(SAID))
+
+    async def reads(self, transcript: str) -> None:
+        """Wait until the conversation is just that."""
+        same = f"said => ({SAID})(document.querySelector('[role=log]')) === said"
+        await self.page.wait_for_function(same, arg=transcript, timeout=LIMIT)
 
     async def rows(self) -> list[str]:
         """The kinds of the transcript's rows, in their order."""

@@ -24,7 +24,7 @@ async def second_tab(tab: ChatPage) -> ChatPage:
 async def same_transcripts(one: ChatPage, two: ChatPage) -> str:
     await asyncio.gather(one.idle(), two.idle())
     first = await one.transcript()
-    await expect(two.log).to_have_text(first, use_inner_text=False)
+    await two.reads(first)
     assert await two.transcript() == first
     assert await two.rows() == await one.rows()
     return first

@@ -10,7 +10,7 @@ import { I18nProvider as AriaLocale } from 'react-aria-components'
 import { I18nextProvider } from 'react-i18next'
 import { App } from './app/App'
 import { FaultBoundary } from './app/FaultBoundary'
-import { createOpenSessions, OpenSessionsContext } from './chat/open-sessions'
+import { OpenSessions, OpenSessionsContext } from './chat/open-sessions'
 import { HighlighterContext } from './chat/markdown/highlight'
 import { createWorkerHighlighter } from './chat/markdown/worker-highlighter'
 import { createAccount, takeLinkCode } from './connection/account'
@@ -26,7 +26,7 @@ async function start(root: HTMLElement): Promise<void> {
   const locale = localeOf(preferences.getState().locale, navigator.languages)
   const i18n = await createI18n(locale)
   const account = createAccount()
-  const openSessions = createOpenSessions(account.api)
+  const openSessions = new OpenSessions(account.api)
   const highlighter = createWorkerHighlighter()
   const queries = new QueryClient({
     defaultOptions: {

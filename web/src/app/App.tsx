@@ -3,6 +3,7 @@ import { lazy, Suspense, useContext, useEffect, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { Route, Switch } from 'wouter'
 import { useAccount, useAccountState, useUser } from '@/connection/account-context'
+import { keepDraft } from '@/chat/drafts'
 import { OpenSessionsContext } from '@/chat/open-sessions'
 import { HomePage } from '@/sessions/HomePage'
 import { Button } from '@/ui/Button'
@@ -44,6 +45,11 @@ export function App({ linkCode }: { linkCode: string | null }) {
 function Pages() {
   const { role } = useUser()
   const open = useContext(OpenSessionsContext)
+  const firstPrompt = (id: string, prompt: string) =>
+    void loadSessionPage().then(
+      ({ createSessionStore }) => open?.open(id, createSessionStore).prompt(prompt),
+      () => keepDraft(id, prompt), // the page cannot be had now: it is there after a reload
+    )
   useEffect(() => {
     loadSessionPage().catch(() => undefined) // it is asked for again where it is shown
   }, [])
@@ -57,7 +63,7 @@ function Pages() {
           </Route>
         )}
         <Route>
-          <HomePage onPrompt={(id, prompt) => open?.(id).prompt(prompt)} />
+          <HomePage onPrompt={firstPrompt} />
         </Route>
       </Switch>
     </Suspense>

@@ -1,9 +1,12 @@
 /** Where a person types. What is sent while Claude works waits its turn, in sight. */
 import { CornerDownLeft, Square } from 'lucide-react'
+import type { TFunction } from 'i18next'
 import { useEffect, useState, type KeyboardEvent } from 'react'
 import { useTranslation } from 'react-i18next'
 import { Link } from 'wouter'
+import type { SessionState } from '@/protocol/chat.generated'
 import { Button } from '@/ui/Button'
+import { COMPOSER_ID, focusComposer } from './composer-focus'
 import { keepDraft, readDraft } from './drafts'
 import { ModeChoice, ModelChoice } from './choices'
 import { Queue } from './Queue'
@@ -12,9 +15,6 @@ import { useStop } from './stopping'
 import './composer.css'
 
 const LONGEST = 1 << 20
-const COMPOSER_ID = 'composer'
-
-export const focusComposer = () => document.getElementById(COMPOSER_ID)?.focus()
 
 export function Composer() {
   const { t } = useTranslation()
@@ -65,7 +65,7 @@ export function Composer() {
         className="composer-text"
         rows={1}
         value={text}
-        placeholder={state === 'running' ? t('chat.placeholderBusy') : t('chat.placeholder')}
+        placeholder={placeholderOf(state, t)}
         onChange={(event) => setText(event.target.value)}
         onKeyDown={onKeyDown}
         aria-invalid={tooLong}
@@ -74,6 +74,11 @@ export function Composer() {
       <Bar sendable={sendable} />
     </form>
   )
+}
+
+function placeholderOf(state: SessionState | undefined, t: TFunction): string {
+  if (state === 'running') return t('chat.placeholderBusy')
+  return state === 'waking' ? t('chat.placeholderWaking') : t('chat.placeholder')
 }
 
 function Bar({ sendable }: { sendable: boolean }) {

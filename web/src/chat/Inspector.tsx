@@ -1,10 +1,13 @@
 /** Beside the transcript: the plan, the subagents, and the sandbox that all of it runs in. */
+import { lazy, Suspense } from 'react'
 import { useTranslation } from 'react-i18next'
 import { FilesPanel } from '@/files/FilesPanel'
-import { brief, bytes, count, money } from '@/ui/format'
+import type { SessionState } from '@/protocol/chat.generated'
+import { brief, count, money } from '@/ui/format'
 import { own } from '@/ui/own'
 import { Revealed } from '@/ui/Revealed'
 import { StateShape, type Shape } from '@/ui/StateShape'
+import { Gauges } from './Gauges'
 import { useSession, useSessionStore } from './session-context'
 import type { OpenSession } from './session-store'
 import { TodoItems } from './TodoItems'
@@ -27,9 +30,16 @@ export function Panels() {
       <Plan />
       <Agents />
       <Files />
+      <Kept />
       <Sandbox />
     </>
   )
+}
+
+const WITHOUT_SANDBOX: Partial<Record<SessionState, 'waiting' | 'asleep'>> = {
+  waiting: 'waiting',
+  waking: 'waiting',
+  hibernated: 'asleep',
 }
 
 function Files() {
@@ -43,16 +53,47 @@ function Files() {
       id={id}
       workspace={store.workspace}
       uploads={store.uploads}
-      sandbox={over ? 'gone' : state === 'waiting' ? 'waiting' : 'there'}
+      sandbox={over ? 'gone' : (WITHOUT_SANDBOX[state] ?? 'there')}
       version={version}
     />
   )
 }
 
-/** What may have changed the workspace: turns that are over, files that somebody put there. */
+/**
+ * What may have changed the workspace: turns that are over, files that somebody put there. One whose
+ * sandbox was lost leaves nothing to look at yet.
+ */
 function changes({ turns, order, rows }: OpenSession): string {
-  const over = turns.filter(({ outcome }) => outcome !== 'running' && outcome !== 'stopping').length
+  const over = turns.filter(
+    ({ outcome, lost }) => outcome !== 'running' && outcome !== 'stopping' && !lost,
+  ).length
   return `${over} ${order.filter((row) => rows[row]?.kind === 'upload').length}`
+}
+
+const CheckpointsPanel = lazy(() => import('@/checkpoints/CheckpointsPanel'))
+
+/** Between turns one may go back, also in a session that sleeps. */
+function Kept() {
+  const store = useSessionStore()
+  const id = useSession((session) => session.id)
+  const state = useSession(({ session }) => session?.state ?? 'waiting')
+  const latest = useSession(({ session }) => session?.checkpoint_id ?? '')
+  const online = useSession((session) => session.status === 'online')
+  const idle = online && state === 'idle'
+  if (latest === '' && state === 'waiting') return null
+  return (
+    <Suspense fallback={null}>
+      <CheckpointsPanel
+        id={id}
+        checkpoints={store.checkpoints}
+        latest={latest}
+        may={{ take: idle, sleep: idle, goBack: idle || (online && state === 'hibernated') }}
+        onTake={store.takeCheckpoint}
+        onGoBack={store.goBack}
+        onSleep={store.hibernate}
+      />
+    </Suspense>
+  )
 }
 
 function Plan() {
@@ -146,10 +187,6 @@ function Sandbox() {
     [t('chat.fact.model'), agent?.model ?? view.model ?? ''],
     [t('chat.fact.cwd'), agent?.cwd ?? ''],
     [
-      t('chat.fact.memory'),
-      view.memory_bytes ? `${bytes(view.memory_bytes)} / ${bytes(view.memory_limit ?? 0)}` : '',
-    ],
-    [
       t('chat.fact.context'),
       view.context_window ? `${count(view.context_used ?? 0)} / ${count(view.context_window)}` : '',
     ],
@@ -163,6 +200,7 @@ function Sandbox() {
       <h2 id="panel-sandbox" className="panel-title">
         {t('chat.sandbox')}
       </h2>
+      <Gauges />
       <dl className="facts">
         {facts
           .filter(([, value]) => value !== '')

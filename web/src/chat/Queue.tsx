@@ -3,14 +3,22 @@ import { X } from 'lucide-react'
 import { useMemo } from 'react'
 import { useTranslation } from 'react-i18next'
 import { IconButton } from '@/ui/Button'
-import type { QueuedPrompt, SessionState } from '@/protocol/chat.generated'
+import type { QueuedPrompt, SessionState, SessionView } from '@/protocol/chat.generated'
 import { Revealed } from '@/ui/Revealed'
 import { useSession, useSessionStore } from './session-context'
 
 /** Whether a prompt that is sent now has to wait for its turn, or for a sandbox. */
-export function promptsWait(state: SessionState | undefined): boolean {
-  return state === 'running' || state === 'asking' || state === 'waiting'
+export function promptsWait(session: SessionView | null): boolean {
+  return session !== null && WAITING.has(session.state)
 }
+
+const WAITING: ReadonlySet<SessionState> = new Set([
+  'running',
+  'asking',
+  'waiting',
+  'waking',
+  'hibernated',
+])
 
 const NONE: readonly QueuedPrompt[] = []
 
@@ -18,7 +26,7 @@ export function Queue() {
   const { t } = useTranslation()
   const store = useSessionStore()
   const queue = useSession((session) => session.session?.queue ?? NONE)
-  const busy = useSession((session) => promptsWait(session.session?.state))
+  const busy = useSession((session) => promptsWait(session.session))
   const outgoing = useSession((session) => session.outgoing)
   const rows = useSession((session) => session.rows)
   const waiting = useMemo(() => {

@@ -6,10 +6,11 @@ import { Revealed } from '@/ui/Revealed'
 import { Markdown } from './markdown/Markdown'
 import { FailureNotice, MarkLine, Note, Thought } from './rows'
 import { UserTurn } from './UserTurn'
-import { EgressNotice, Upload } from './walls'
 import { useSession } from './session-context'
+import { CheckpointMark, CutMark, StayLine, WarningLine } from './stays'
 import { ToolCard } from './tools/ToolCard'
 import type { Row, TurnRow } from './transcript/shape'
+import { EgressNotice, Upload } from './walls'
 
 export interface RowViewProps {
   id: string
@@ -36,7 +37,7 @@ function contentOf(row: Row): React.ReactNode {
     case 'user':
       return <UserTurn row={row} />
     case 'text':
-      return <AgentText text={row.text} open={row.open} />
+      return <AgentText text={row.text} open={row.open} cut={row.cut} />
     case 'thought':
       return <Thought row={row} />
     case 'tool':
@@ -51,15 +52,22 @@ function contentOf(row: Row): React.ReactNode {
       return <Upload row={row} />
     case 'mark':
       return <MarkLine row={row} />
+    case 'stay':
+      return <StayLine row={row} />
+    case 'warning':
+      return <WarningLine row={row} />
+    case 'checkpoint':
+      return <CheckpointMark id={row.checkpointId} />
     case 'turn':
       return <TurnEnd row={row} />
   }
 }
 
-function AgentText({ text, open }: { text: string; open: boolean }) {
+function AgentText({ text, open, cut }: { text: string; open: boolean; cut: boolean }) {
   return (
     <div className="agent-text" data-open={open || undefined}>
       <Markdown text={text} open={open} caret />
+      {cut ? <CutMark /> : null}
     </div>
   )
 }
@@ -98,16 +106,20 @@ function TurnEnd({ row }: { row: TurnRow }) {
     const last = session.rows[before]
     return last?.kind === 'failure' || (last?.kind === 'user' && last.blocked !== null)
   })
-  if (!turn || turn.outcome === 'completed' || told) return <span className="turn-rule" />
+  const mark = row.checkpointId ? <CheckpointMark id={row.checkpointId} /> : null
+  if (!turn || turn.outcome === 'completed' || turn.lost || told) {
+    return <div className="turn-rule">{mark}</div>
+  }
   const text = turn.outcome === 'failed' ? turn.text : ''
   return (
-    <p className="turn-outcome" data-outcome={turn.outcome}>
+    <div className="turn-outcome" data-outcome={turn.outcome}>
       <span>{t(`chat.turn.${turn.outcome}`)}</span>
       {text ? (
         <span className="turn-text">
           <Revealed text={text} as="prose" />
         </span>
       ) : null}
-    </p>
+      {mark}
+    </div>
   )
 }

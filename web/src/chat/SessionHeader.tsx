@@ -20,10 +20,16 @@ export function SessionHeader() {
   const { t } = useTranslation()
   const title = useSession(({ session }) => session?.title || '')
   const state = useSession(({ session }) => session?.state ?? 'idle')
+  const frozen = useSession(({ session }) => session?.state === 'idle' && !!session.frozen)
   return (
     <header className="header">
       <h1 className="header-title">
-        <StateShape shape={shapeOf(state)} label={t(`sessions.state.${state}`)} />
+        <span className="header-state" data-frozen={frozen || undefined}>
+          <StateShape
+            shape={shapeOf(state)}
+            label={frozen ? t('stays.resting') : t(`sessions.state.${state}`)}
+          />
+        </span>
         <span>
           <Revealed text={title || t('sessions.untitled')} as="prose" />
         </span>
@@ -42,6 +48,7 @@ const LINES: Record<SocketStatus, string> = {
   connecting: 'starting',
   online: 'online',
   reconnecting: 'starting',
+  restarting: 'starting',
   offline: 'failed',
   'signed-out': 'failed',
   gone: 'failed',

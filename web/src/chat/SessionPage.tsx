@@ -8,21 +8,27 @@ import { PermissionDock } from '@/permissions/PermissionDock'
 import { usePreferences } from '@/settings/preferences'
 import { Ideas } from '@/sessions/Ideas'
 import { StateShape } from '@/ui/StateShape'
-import { Composer, focusComposer } from './Composer'
+import { Composer } from './Composer'
+import { focusComposer } from './composer-focus'
 import { Inspector, PlanLine } from './Inspector'
+import { Notices } from './Notices'
 import { useOpenSession } from './open-sessions'
 import { promptsWait } from './Queue'
+import { RestLine, wordsOfWaking } from './RestLine'
 import { RunRibbon } from './RunRibbon'
 import { SessionContext, useSession, useSessionStore } from './session-context'
-import type { OpenSession } from './session-store'
+import { createSessionStore, type OpenSession } from './session-store'
 import { SessionHeader } from './SessionHeader'
 import { SessionVoice } from './SessionVoice'
 import { useStop } from './stopping'
 import { Thread } from './Thread'
+import { Unfinished } from './Unfinished'
 import './session.css'
 
+export { createSessionStore }
+
 export function SessionPage({ id }: { id: string }) {
-  const store = useOpenSession(id)
+  const store = useOpenSession(id, createSessionStore)
   const { phase } = useAccountState()
   useEffect(() => {
     if (phase === 'signed-in') store.kick()
@@ -47,11 +53,14 @@ function Session() {
     <>
       {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- Esc, wherever one is */}
       <main className="session" aria-label={t('chat.session')} tabIndex={-1} onKeyDown={onKeyDown}>
+        <Notices />
         <SessionHeader />
         <RunRibbon />
         <Body />
         <SessionVoice />
         <PlanLine />
+        <RestLine />
+        <Unfinished />
         <Dock />
         <Composer />
       </main>
@@ -66,12 +75,13 @@ function Body() {
   const empty = useSession((session) => isEmpty(session))
   if (!loaded) return <div className="session-blank" aria-busy="true" />
   if (state === 'waiting' && empty) return <WaitingForSandbox />
+  if ((state === 'waking' || state === 'hibernated') && empty) return <WithoutSandbox />
   return empty ? <Welcome /> : <Thread />
 }
 
 /** In the middle of a start, a prompt that waits is shown with the composer. */
 function isEmpty({ order, outgoing, session }: OpenSession): boolean {
-  return order.length === 0 && (outgoing.length === 0 || promptsWait(session?.state))
+  return order.length === 0 && (outgoing.length === 0 || promptsWait(session))
 }
 
 /** The truth about a start: whose turn it is, and that nothing is lost meanwhile. */
@@ -92,6 +102,25 @@ function WaitingForSandbox() {
           </p>
         ) : null}
         <p className="muted">{t('sessions.waitingText')}</p>
+      </div>
+    </div>
+  )
+}
+
+/** Nothing was said in it yet, and what it is in now is told above the composer. */
+function WithoutSandbox() {
+  const { t } = useTranslation()
+  const view = useSession(({ session }) => session)
+  if (!view) return null
+  const asleep = view.state === 'hibernated'
+  return (
+    <div className="session-blank">
+      <div className="session-phase">
+        <p className="session-phase-title">
+          <StateShape shape={asleep ? 'asleep' : 'starting'} />
+          {asleep ? t('sessions.state.hibernated') : wordsOfWaking(view, t)}
+        </p>
+        <p className="muted">{asleep ? t('stays.asleep') : t('stays.wakingText')}</p>
       </div>
     </div>
   )

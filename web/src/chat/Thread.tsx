@@ -45,7 +45,7 @@ export function Thread() {
 const Rows = memo(function Rows() {
   const order = useSession((session) => session.order)
   const outgoing = useSession((session) => session.outgoing)
-  const queueing = useSession((session) => promptsWait(session.session?.state))
+  const queueing = useSession((session) => promptsWait(session.session))
   const ids = queueing ? order : [...order, ...outgoing]
   return ids.map((id, index) => {
     const before = ids[index - 1] ?? ''

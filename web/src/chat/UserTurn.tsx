@@ -11,6 +11,7 @@ import type { Guard, UserRow } from './transcript/shape'
 export function UserTurn({ row }: { row: UserRow }) {
   const { t } = useTranslation()
   const store = useSessionStore()
+  if (row.again && row.delivery === 'sent') return <Again row={row} />
   return (
     <div className="user-turn" data-delivery={row.blocked ? 'refused' : row.delivery}>
       <p className="user-text">{row.text}</p>
@@ -36,6 +37,19 @@ export function UserTurn({ row }: { row: UserRow }) {
     </div>
   )
 }
+
+/** Its words are above: one glance tells that it is tried once more. */
+function Again({ row }: { row: UserRow }) {
+  const { t } = useTranslation()
+  return (
+    <p className="user-turn user-again">
+      <span className="muted">{t('stays.again')}</span>{' '}
+      <Revealed text={row.text.slice(0, GLANCE)} as="line" />
+    </p>
+  )
+}
+
+const GLANCE = 300
 
 function Blocked({ row, guard }: { row: UserRow; guard: Guard }) {
   const { t } = useTranslation()

@@ -76,6 +76,31 @@ describe('what is said aloud', () => {
     expect(said(now, failed)).toEqual([])
   })
 
+  it('is that a sandbox was lost, what is left of the prompt, and that it goes on', () => {
+    const lost: Event = { type: 'sandbox_lost', tag: 'oom', sentence: 'It ran out of memory.' }
+    const before = ready()
+    expect(said(before, lost)).toEqual(['polite: It ran out of memory. Restoring it in a new one…'])
+    const unfinished: Event = {
+      type: 'prompt_unfinished',
+      client_id: 'c1',
+      text: 'hello',
+      by: 'ada',
+      sentence: 'It ran out of memory.',
+    }
+    expect(said(before, unfinished)).toEqual([
+      'assertive: Your last message was not finished. It can be run again.',
+    ])
+    const gone = open(before, events([sequenced(before.seq + 1, lost)]))
+    const back: Event = { type: 'sandbox_assigned', sandbox_id: 'x', reason: 'recovered' }
+    expect(said(gone, back)).toEqual(['polite: Awake again.'])
+    const end: Event = {
+      ...(ended('t1') as object),
+      outcome: 'failed',
+      subtype: 'sandbox_lost',
+    } as Event
+    expect(said(before, end)).toEqual([])
+  })
+
   it('is not what was already there when the page opened', () => {
     const closed: OpenSession = { ...EMPTY, ...REST }
     expect(announcements(closed, ready(), t)).toEqual([])

@@ -2,6 +2,7 @@
 import type { TFunction } from 'i18next'
 import { revealedText } from '@/ui/revealed'
 import type { OpenSession } from './session-store'
+import { wordsOfStay } from './stay-words'
 import { userRowId, type Guard } from './transcript/shape'
 
 export interface Announcement {
@@ -12,6 +13,7 @@ export interface Announcement {
 }
 
 const LONGEST = 120
+const LATEST_ROWS = 6
 
 export function announcements(before: OpenSession, now: OpenSession, t: TFunction): Announcement[] {
   if (!before.loaded) return []
@@ -20,6 +22,8 @@ export function announcements(before: OpenSession, now: OpenSession, t: TFunctio
     ...waiting(before, now, t),
     ...answeredElsewhere(before, now, t),
     ...turn(before, now, t),
+    ...stay(before, now, t),
+    ...unfinished(before, now, t),
     ...refusal(before, now),
     ...blocked(before, now, t),
   ]
@@ -35,6 +39,7 @@ const urgent = (text: string, shown = false): Announcement => ({
 function line(before: OpenSession, now: OpenSession, t: TFunction): Announcement[] {
   if (before.status === now.status) return []
   if (now.status === 'online') return [polite(t('chat.say.online'))]
+  if (now.status === 'restarting') return [polite(t('chat.say.restarting'))]
   return now.status === 'offline' ? [polite(t('chat.say.offline'))] : []
 }
 
@@ -71,13 +76,32 @@ function turn(before: OpenSession, now: OpenSession, t: TFunction): Announcement
     case 'completed':
       return [polite(t('chat.say.done', { text: firstSentence(last.text) }))]
     case 'failed':
-      if (blockedIn(now, last.clientId)) return [] // which is said instead
+      if (last.lost || blockedIn(now, last.clientId)) return [] // which is said instead
       return [urgent(t('chat.say.failed', { text: firstSentence(last.text) }))]
     case 'interrupted':
       return [polite(t('chat.say.stopped'))]
     case 'stopping':
       return []
   }
+}
+
+/** A sandbox that is lost, and what came of it: aloud at its beginning and at its end. */
+function stay(before: OpenSession, now: OpenSession, t: TFunction): Announcement[] {
+  for (const id of now.order.slice(-LATEST_ROWS)) {
+    const row = now.rows[id]
+    const known = before.rows[id]
+    if (row?.kind !== 'stay' || row.cause !== 'lost' || row === known) continue
+    if (known?.kind === 'stay' && known.phase === row.phase) continue
+    const words = wordsOfStay(row, t, navigator.language)
+    return [polite(row.phase === 'back' ? t('stays.say.awake') : revealedText(words))]
+  }
+  return []
+}
+
+function unfinished(before: OpenSession, now: OpenSession, t: TFunction): Announcement[] {
+  const id = now.session?.unfinished?.client_id
+  if (!id || id === before.session?.unfinished?.client_id) return []
+  return [urgent(t('stays.say.unfinished'))]
 }
 
 function refusal(before: OpenSession, now: OpenSession): Announcement[] {

@@ -1,11 +1,13 @@
 /** What a running session may still change: the model, and what Claude may do unasked. */
 import { useMemo } from 'react'
 import { useTranslation } from 'react-i18next'
-import type { PermissionMode } from '@/protocol/chat.generated'
+import type { PermissionMode, SessionState } from '@/protocol/chat.generated'
 import { Choice } from '@/ui/Choice'
 import { useModels } from './models'
 import { useSession, useSessionStore } from './session-context'
 
+/** There is nobody to be told of a choice. */
+const SANDBOXLESS: ReadonlySet<SessionState> = new Set(['waiting', 'waking', 'hibernated'])
 const MODES: readonly PermissionMode[] = ['default', 'acceptEdits', 'plan', 'dontAsk']
 
 export function ModeChoice() {
@@ -55,6 +57,7 @@ export function ModelChoice() {
 
 function useReady(): boolean {
   return useSession(
-    ({ status, session }) => status === 'online' && session !== null && session.state !== 'waiting',
+    ({ status, session }) =>
+      status === 'online' && session !== null && !SANDBOXLESS.has(session.state),
   )
 }

@@ -1,6 +1,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { useApi } from '@/connection/account-context'
 import { about } from '@/connection/resources'
+import type { LifetimesView } from '@/protocol/rest.generated'
 
 /** Names that the CLI resolves by itself, for a profile that allows a whole family. */
 const FAMILIES = ['opus', 'sonnet', 'haiku']
@@ -16,4 +17,14 @@ export function useModels(profile: string): string[] {
   const api = useApi()
   const { data } = useQuery({ queryKey: ['about'], queryFn: () => about(api) })
   return modelsOf(data?.profiles.find(({ name }) => name === profile)?.models ?? [])
+}
+
+/** As the profile has them by default; a server of an older version does not tell. */
+const LIMITS = { memory_soft: 0.8, storage_soft: 0.85 }
+
+/** Parts of what a sandbox has, above which something is done about it. */
+export function useLimits(profile: string): Pick<LifetimesView, 'memory_soft' | 'storage_soft'> {
+  const api = useApi()
+  const { data } = useQuery({ queryKey: ['about'], queryFn: () => about(api) })
+  return data?.profiles.find(({ name }) => name === profile)?.lifetimes ?? LIMITS
 }

@@ -7,6 +7,7 @@ import { regionOf } from '@/i18n/i18n'
 import { brief, count } from '@/ui/format'
 import { Revealed } from '@/ui/Revealed'
 import { StateShape } from '@/ui/StateShape'
+import { CutMark } from './stays'
 import { Markdown } from './markdown/Markdown'
 import { saysMore } from './transcript/failures'
 import type { FailureRow, MarkRow, NoteRow, ThoughtRow } from './transcript/shape'
@@ -34,6 +35,7 @@ export function Thought({ row }: { row: ThoughtRow }) {
         <Chevron size={14} aria-hidden="true" />
         {row.open ? <StateShape shape="running" /> : null}
         <span>{label}</span>
+        {row.cut ? <CutMark /> : null}
         {open ? null : (
           <span className="thought-peek">
             <Revealed text={peek(row)} as="prose" />
@@ -103,7 +105,7 @@ export function FailureNotice({ row }: { row: FailureRow }) {
 /** Something that concerns everything after it: a line across. */
 export function MarkLine({ row }: { row: MarkRow }) {
   const { t, i18n } = useTranslation()
-  const bad = row.mark === 'lost' || (row.mark === 'ended' && row.tag !== 'ended_by_user')
+  const bad = row.mark === 'ended' && row.tag !== 'ended_by_user'
   return (
     <div className="mark-line" data-bad={bad || undefined}>
       <span className="mark-text">
@@ -122,8 +124,6 @@ function wordsOf(row: MarkRow, t: TFunction, region: string): string {
       return row.text
         ? t('chat.mark.limitedUntil', { time: timeOf(Number(row.text), region) })
         : t('chat.mark.limited')
-    case 'lost':
-      return row.text || t('chat.mark.lost')
     case 'ended':
       return row.text || t('chat.mark.ended')
     case 'unknown':

@@ -3,6 +3,7 @@
  * React reads it with selectors and nothing renders that did not change.
  */
 import { createStore, type StoreApi } from 'zustand/vanilla'
+import { checkpointsOf, type Checkpoints } from '@/checkpoints/checkpoints'
 import { ProblemAnswer, type Api } from '@/connection/api'
 import { createUploads, type Uploads } from '@/files/uploads'
 import { workspaceOf, type Workspace } from '@/files/workspace'
@@ -35,6 +36,7 @@ export interface OpenSession extends Transcript {
 
 export interface SessionStore extends StoreApi<OpenSession> {
   readonly workspace: Workspace
+  readonly checkpoints: Checkpoints
   readonly uploads: Uploads
   start(): void
   stop(): void
@@ -51,6 +53,13 @@ export interface SessionStore extends StoreApi<OpenSession> {
   chooseMode(mode: PermissionMode): void
   rename(title: string): void
   end(): void
+  /** The unfinished prompt, by its id. */
+  runAgain(unfinished: string): void
+  letGo(unfinished: string): void
+  takeCheckpoint(): void
+  goBack(checkpointId: string): void
+  hibernate(): void
+  wake(): void
   loadEarlier(): Promise<void>
 }
 
@@ -81,9 +90,11 @@ export function createSessionStore(id: string, api: Api): SessionStore {
   return {
     ...state,
     workspace,
+    checkpoints: checkpointsOf(api, id),
     uploads: createUploads(workspace),
     ...prompting(state, socket),
     ...answering(state, socket),
+    ...lasting(socket),
     start: () => socket.start(),
     stop: () => socket.stop(),
     kick: () => socket.kick(),
@@ -115,6 +126,7 @@ function follow({ getState: now, setState: set }: State, api: Api): SessionSocke
       socket.resync()
     },
     onStatus: (status) => set({ status }),
+    restarting: () => !!now().session?.notices?.some(({ tag }) => tag === 'restarting'),
     probe: () => probe(api, now().id),
   })
   return socket
@@ -155,6 +167,24 @@ function answering({ getState: now, setState: set }: State, socket: SessionSocke
       }),
     answer: (questionId: string, answers: Record<string, string>) =>
       decided(questionId, 'answer', { type: 'give_answer', question_id: questionId, answers }),
+    runAgain: (unfinished: string) =>
+      decided(unfinishedKey(unfinished), 'again', {
+        type: 'run_again',
+        client_id: crypto.randomUUID(),
+        unfinished,
+      }),
+    letGo: (unfinished: string) =>
+      decided(unfinishedKey(unfinished), 'let_go', { type: 'let_go', unfinished }),
+  }
+}
+
+/** What is done with the session itself. What comes of it is told by events. */
+function lasting(socket: SessionSocket) {
+  return {
+    takeCheckpoint: () => void socket.send({ type: 'take_checkpoint' }),
+    goBack: (id: string) => void socket.send({ type: 'go_back', checkpoint_id: id }),
+    hibernate: () => void socket.send({ type: 'hibernate' }),
+    wake: () => void socket.send({ type: 'wake' }),
   }
 }
 
@@ -188,19 +218,28 @@ function stillDeciding(
   frames: readonly ServerFrame[],
 ): Record<string, string> {
   const refused = frames.some(
-    (frame) =>
-      frame.type === 'command_refused' &&
-      (frame.command === 'decide_permission' || frame.command === 'give_answer'),
+    (frame) => frame.type === 'command_refused' && DECISIONS.has(frame.command ?? ''),
   )
   const open = openIds(transcript)
   const still = Object.entries(deciding).filter(([key]) => open.has(key) && !refused)
   return Object.fromEntries(still)
 }
 
+const DECISIONS: ReadonlySet<string> = new Set([
+  'decide_permission',
+  'give_answer',
+  'run_again',
+  'let_go',
+])
+
+/** Beside the prompt's own key: that one is confirmed by other frames. */
+export const unfinishedKey = (clientId: string): string => `unfinished:${clientId}`
+
 function openIds({ session }: Transcript): Set<string> {
   return new Set([
     ...(session?.permissions ?? []).map((asked) => asked.permission_id),
     ...(session?.questions ?? []).map((asked) => asked.question_id),
+    ...(session?.unfinished ? [unfinishedKey(session.unfinished.client_id)] : []),
   ])
 }
 

@@ -33,7 +33,9 @@ const commits: string[] = []
 
 async function open(children: ReactNode) {
   const words = await createI18n('en')
-  const account = createAccount(async () => new Response('{"profiles":[],"notices":[]}'))
+  const account = createAccount(
+    async () => new Response('{"profiles":[],"notices":[],"checkpoints":[]}'),
+  )
   account.store.setState({ phase: 'signed-in', user: { id: '1', name: 'ada', role: 'user' } }, true)
   render(
     <I18nextProvider i18n={words}>

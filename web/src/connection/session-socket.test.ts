@@ -69,6 +69,23 @@ describe('a session socket', () => {
     expect(seen.statuses).toContain('reconnecting')
   })
 
+  it('is calm about a restart that the server announced, until it is back', async () => {
+    FakeSocket.last.accept()
+    FakeSocket.last.drop(1012)
+    expect(seen.statuses.at(-1)).toBe('restarting')
+    await settle(1_500)
+    expect(FakeSocket.all).toHaveLength(1) // it takes a moment: no hammering
+    await settle(500)
+    probe.mockResolvedValue('unreachable')
+    FakeSocket.last.drop()
+    await settle(4_000)
+    expect(seen.statuses.slice(2).every((status) => status === 'restarting')).toBe(true)
+    FakeSocket.last.accept()
+    FakeSocket.last.say(events([]))
+    FakeSocket.last.drop()
+    expect(seen.statuses.at(-1)).toBe('reconnecting')
+  })
+
   it('keeps what is typed while there is no connection', () => {
     socket.send({ type: 'prompt', client_id: 'c1', text: 'a' }, 'c1')
     FakeSocket.last.accept()

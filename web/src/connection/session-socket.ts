@@ -9,7 +9,7 @@ import { backoff } from './backoff'
 import { FramePump } from './frame-pump'
 
 export type SocketStatus =
-  'connecting' | 'online' | 'reconnecting' | 'offline' | 'signed-out' | 'gone'
+  'connecting' | 'online' | 'reconnecting' | 'restarting' | 'offline' | 'signed-out' | 'gone'
 
 export interface ResumePoint {
   seq: number
@@ -23,15 +23,20 @@ export interface SocketSettings {
   onStatus: (status: SocketStatus) => void
   /** Asked when the server turned us away: is the person still signed in, is the session there? */
   probe: () => Promise<'fine' | 'signed-out' | 'gone' | 'unreachable'>
+  /** Whether the server said that it is about to be started anew. */
+  restarting?: () => boolean
   random?: () => number
 }
 
+const RESTARTING = 1012
 const SIGNED_OUT = 4401
 const NOT_FOUND = 4404
 const PING_MS = 20_000
 /** No frame for that long after a ping: the connection is dead, whatever the browser believes. */
 const SILENCE_MS = 45_000
 const OPEN_MS = 10_000
+/** Steps of the backoff that are left out where a server is known to be starting. */
+const CALM = 2
 const MOST_UNCONFIRMED = 200
 
 export class SessionSocket {
@@ -41,6 +46,8 @@ export class SessionSocket {
   private beat: ReturnType<typeof setInterval> | null = null
   private heardAt = 0
   private closed = true
+  /** It said so before it went: nothing is wrong, and there is no hurry. */
+  private expected = false
   private readonly unconfirmed = new Map<string, BrowserCommand>()
   private readonly pump: FramePump<ServerFrame>
   private readonly settings: SocketSettings
@@ -94,7 +101,7 @@ export class SessionSocket {
   }
 
   private connect(): void {
-    this.settings.onStatus(this.attempt === 0 ? 'connecting' : 'reconnecting')
+    this.settings.onStatus(this.attempt === 0 ? 'connecting' : this.away())
     const socket = new WebSocket(this.settings.url)
     this.socket = socket
     let opened = false
@@ -122,6 +129,7 @@ export class SessionSocket {
   private heard(data: string): void {
     this.heardAt = Date.now()
     this.attempt = 0
+    this.expected = false
     const frame = decode(data)
     if (frame && frame.type !== 'pong') this.pump.push(frame)
   }
@@ -135,14 +143,20 @@ export class SessionSocket {
     this.pump.flush()
     this.drop()
     if (this.closed) return
-    this.settings.onStatus(navigator.onLine ? 'reconnecting' : 'offline')
+    this.expected ||= code === RESTARTING || (this.settings.restarting?.() ?? false)
+    this.settings.onStatus(navigator.onLine ? this.away() : 'offline')
     // A handshake that is refused shows no code to a page, so it asks over HTTP what is wrong.
     const refused = code === SIGNED_OUT || code === NOT_FOUND || !opened
     const verdict = refused ? await this.settings.probe() : 'fine'
     if (this.closed || this.socket) return
     if (verdict === 'signed-out' || verdict === 'gone') return this.settings.onStatus(verdict)
-    this.retry = setTimeout(() => this.again(), backoff(this.attempt, this.settings.random))
+    const hurry = this.attempt + (this.expected ? CALM : 0)
+    this.retry = setTimeout(() => this.again(), backoff(hurry, this.settings.random))
     this.attempt += 1
+  }
+
+  private away(): SocketStatus {
+    return this.expected ? 'restarting' : 'reconnecting'
   }
 
   private again(): void {

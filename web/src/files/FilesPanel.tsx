@@ -19,8 +19,8 @@ export interface FilesPanelProps {
   id: string
   workspace: Workspace
   uploads: Uploads
-  /** `waiting`: there is no sandbox yet. `gone`: there is none any more. */
-  sandbox: 'there' | 'waiting' | 'gone'
+  /** `waiting`: there is none yet. `asleep`: its files are kept. `gone`: there is none any more. */
+  sandbox: 'there' | 'waiting' | 'asleep' | 'gone'
   /** Changes when something in the workspace may have: then it is read again. */
   version: string
 }

@@ -2,6 +2,7 @@
 import { admin } from './de/admin'
 import { files } from './de/files'
 import { permissions } from './de/permissions'
+import { stays } from './de/stays'
 import type { en } from './en'
 
 type Translated<Sentences> = {
@@ -105,9 +106,11 @@ export const de: Translated<typeof en> = {
     day: { today: 'Heute', yesterday: 'Gestern', week: 'Letzte 7 Tage', earlier: 'Früher' },
     state: {
       waiting: 'Wartet auf eine Sandbox',
+      waking: 'Wacht auf',
       idle: 'Bereit',
       running: 'Läuft',
       asking: 'Wartet auf dich',
+      hibernated: 'Schläft',
       ending: 'Wird beendet',
       ended: 'Beendet',
       failed: 'Fehlgeschlagen',
@@ -129,6 +132,7 @@ export const de: Translated<typeof en> = {
     prompt: 'Deine Eingabe',
     placeholder: 'Frag Claude…',
     placeholderBusy: 'Ergänze etwas: Es wird gesendet, wenn dieser Zug fertig ist',
+    placeholderWaking: 'Frag Claude: Es wird gesendet, sobald die Sitzung wach ist',
     send: 'Senden',
     sendHint: 'Senden (Eingabetaste)',
     stop: 'Anhalten',
@@ -208,6 +212,7 @@ export const de: Translated<typeof en> = {
       connecting: 'Verbindet',
       online: 'Verbunden',
       reconnecting: 'Verbindet neu; der Lauf geht weiter',
+      restarting: 'Casemate startet neu; deine Sitzung geht weiter',
       offline: 'Offline; der Lauf geht weiter',
       'signed-out': 'Abgemeldet',
       gone: 'Nicht mehr da',
@@ -234,7 +239,6 @@ export const de: Translated<typeof en> = {
       sandbox: 'Sandbox',
       model: 'Modell',
       cwd: 'Ordner',
-      memory: 'Speicher',
       context: 'Kontext',
       input: 'Tokens ein',
       cached: 'Tokens aus dem Cache',
@@ -245,7 +249,6 @@ export const de: Translated<typeof en> = {
       compacted:
         'Das Gespräch wurde zusammengefasst, um Platz zu schaffen (vorher {{tokens}} Tokens).',
       reset: 'Claude hat das Gespräch darüber vergessen (/clear).',
-      lost: 'Die Sandbox ging verloren.',
       ended: 'Die Sitzung ist beendet.',
       unknown: '{{tag}} {{text}}',
       model: 'Das Modell wurde gewechselt.',
@@ -276,6 +279,7 @@ export const de: Translated<typeof en> = {
     say: {
       online: 'Verbunden.',
       offline: 'Die Verbindung ist weg. Der Lauf geht weiter.',
+      restarting: 'Casemate startet neu. Deine Sitzung geht gleich weiter.',
       permission: 'Erlaubnis nötig: {{tool}}. Alt P führt dorthin.',
       question: 'Claude fragt dich etwas. Alt P führt dorthin.',
       working: 'Claude arbeitet.',
@@ -287,6 +291,7 @@ export const de: Translated<typeof en> = {
   },
   permissions,
   files,
+  stays,
   settings: {
     title: 'Einstellungen',
     keys: 'Tastatur',

@@ -2,6 +2,7 @@
 import { admin } from './en/admin'
 import { files } from './en/files'
 import { permissions } from './en/permissions'
+import { stays } from './en/stays'
 export const en = {
   app: {
     name: 'Casemate',
@@ -95,9 +96,11 @@ export const en = {
     day: { today: 'Today', yesterday: 'Yesterday', week: 'Last 7 days', earlier: 'Earlier' },
     state: {
       waiting: 'Waiting for a sandbox',
+      waking: 'Waking',
       idle: 'Idle',
       running: 'Running',
       asking: 'Waits for you',
+      hibernated: 'Asleep',
       ending: 'Ending',
       ended: 'Ended',
       failed: 'Failed',
@@ -119,6 +122,7 @@ export const en = {
     prompt: 'Your prompt',
     placeholder: 'Ask Claude…',
     placeholderBusy: 'Add something: it is sent when this turn is done',
+    placeholderWaking: 'Ask Claude: it is sent when the session is awake',
     send: 'Send',
     sendHint: 'Send (Enter)',
     stop: 'Stop',
@@ -198,6 +202,7 @@ export const en = {
       connecting: 'Connecting',
       online: 'Online',
       reconnecting: 'Reconnecting; the run goes on',
+      restarting: 'Casemate restarts; your session continues',
       offline: 'Offline; the run goes on',
       'signed-out': 'Signed out',
       gone: 'Gone',
@@ -224,7 +229,6 @@ export const en = {
       sandbox: 'Sandbox',
       model: 'Model',
       cwd: 'Folder',
-      memory: 'Memory',
       context: 'Context',
       input: 'Tokens in',
       cached: 'Tokens from cache',
@@ -234,7 +238,6 @@ export const en = {
     mark: {
       compacted: 'The conversation was summarised to make room ({{tokens}} tokens before).',
       reset: 'Claude forgot the conversation above (/clear).',
-      lost: 'The sandbox was lost.',
       ended: 'The session has ended.',
       unknown: '{{tag}} {{text}}',
       model: 'The model was changed.',
@@ -265,6 +268,7 @@ export const en = {
     say: {
       online: 'Connected.',
       offline: 'The connection is lost. The run goes on.',
+      restarting: 'Casemate restarts. Your session continues in a moment.',
       permission: 'Permission needed: {{tool}}. Alt P leads there.',
       question: 'Claude asks you something. Alt P leads there.',
       working: 'Claude is working.',
@@ -276,6 +280,7 @@ export const en = {
   },
   permissions,
   files,
+  stays,
   settings: {
     title: 'Settings',
     keys: 'Keyboard',

@@ -196,7 +196,10 @@ export interface HookRan {
   detail?: Record<string, unknown>;
 }
 
-/** `/clear`: the agent forgot the conversation. The session's log keeps it. */
+/**
+ * `/clear`, or nothing was left to be resumed: the agent forgot the conversation. The session's
+ * log keeps it.
+ */
 export interface ConversationReset {
   type: "conversation_reset";
   agent_session_id: string;
@@ -535,8 +538,8 @@ export interface UsageMetered {
 }
 
 /**
- * The session has its sandbox, with all that it had before: `restored_bytes` of files. A sandbox
- * that outlived the control plane is not assigned again.
+ * The session has its sandbox, with all that it had before: `restored_bytes` of files. One that
+ * outlived the control plane is not assigned again.
  */
 export interface SandboxAssigned {
   type: "sandbox_assigned";

@@ -3,9 +3,11 @@ import type { Shape } from '@/ui/StateShape'
 
 const SHAPES: Record<SessionState, Shape> = {
   waiting: 'starting',
+  waking: 'starting',
   idle: 'idle',
   running: 'running',
   asking: 'waiting',
+  hibernated: 'asleep',
   ending: 'ended',
   ended: 'ended',
   failed: 'failed',

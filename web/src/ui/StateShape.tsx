@@ -1,5 +1,5 @@
 /** A state has a shape of its own, so that its colour is never alone. The word stands beside it. */
-export type Shape = 'idle' | 'running' | 'waiting' | 'failed' | 'starting' | 'ended'
+export type Shape = 'idle' | 'running' | 'waiting' | 'failed' | 'starting' | 'asleep' | 'ended'
 
 const PATHS: Record<Shape, React.ReactNode> = {
   idle: <circle cx="5" cy="5" r="3.6" fill="none" stroke="currentColor" strokeWidth="1.6" />,
@@ -12,6 +12,7 @@ const PATHS: Record<Shape, React.ReactNode> = {
       <path d="M5 1.2a3.8 3.8 0 0 1 0 7.6z" fill="currentColor" />
     </>
   ),
+  asleep: <path d="M6.6 1A4.3 4.3 0 1 0 9.4 6.6 3.9 3.9 0 0 1 6.6 1z" fill="currentColor" />,
   ended: <path d="M1 5h8" stroke="currentColor" strokeWidth="1.8" />,
 }
 

@@ -45,4 +45,12 @@ export function bytes(n: number): string {
   return mib < 1024 ? `${Math.round(mib)} MiB` : `${(mib / 1024).toFixed(1)} GiB`
 }
 
+/** A moment as people name it: the time, and the day where that is another one. */
+export function dayTime(at: string, region: string, now: Date = new Date()): string {
+  const moment = new Date(at)
+  const time = { hour: '2-digit', minute: '2-digit' } as const
+  if (moment.toDateString() === now.toDateString()) return moment.toLocaleTimeString(region, time)
+  return moment.toLocaleString(region, { day: 'numeric', month: 'short', ...time })
+}
+
 const two = (n: number) => String(n).padStart(2, '0')

@@ -4,9 +4,18 @@ import { applyDelta, closeText, closeThought, finishTool, startTool, toolRow } f
 import type { Draft } from './draft'
 import { agentFailed, upstreamFailed } from './failures'
 import type { Mark, ToolRow } from './shape'
+import { applyStays, endStay } from './stays'
 import { finishTask, progressTask, startTask, updateTask } from './tasks'
-import { acceptPrompt, endTurn, meterUsage, removePrompt, startTurn } from './turns'
+import {
+  acceptPrompt,
+  endTurn,
+  meterUsage,
+  removePrompt,
+  settleUnfinished,
+  startTurn,
+} from './turns'
 import { askPermission, askQuestion, closePermission, closeQuestion } from './waiting'
+import { applyWarnings } from './warnings'
 import { annotatePrompt, blockPrompt, forbidTool, refuseEgress } from './walls'
 
 const TRANSIENT = new Set<Event['type']>([
@@ -14,6 +23,7 @@ const TRANSIENT = new Set<Event['type']>([
   'status_reported',
   'context_measured',
   'memory_measured',
+  'storage_measured',
   'cli_stderr',
 ])
 
@@ -24,6 +34,8 @@ export function applyEvent(draft: Draft, { seq, at, event }: SequencedEvent): vo
   if (applyWaiting(draft, event)) return
   if (applyMeasures(draft, event)) return
   if (applyWalls(draft, event, seq, at)) return
+  if (applyStays(draft, event, seq, at)) return
+  if (applyWarnings(draft, event, seq, at)) return
   applyMarks(draft, event, seq, at)
 }
 
@@ -80,6 +92,14 @@ function applyTurns(draft: Draft, event: Event, at: string): boolean {
       return true
     case 'prompt_removed':
       removePrompt(draft, event.client_id)
+      return true
+    case 'prompt_unfinished': {
+      const { client_id, text, by, sentence } = event
+      draft.session({ unfinished: { client_id, text, by, sentence } })
+      return true
+    }
+    case 'prompt_let_go':
+      settleUnfinished(draft, event.client_id)
       return true
     case 'turn_started':
       startTurn(draft, event, at)
@@ -173,10 +193,16 @@ function applyMeasures(draft: Draft, event: Event): boolean {
     case 'session_renamed':
       draft.session({ title: event.title })
       return true
-    case 'sandbox_assigned':
-      draft.session({ sandbox_id: event.sandbox_id })
+    case 'storage_measured':
+      draft.session({
+        home_bytes: event.home_used,
+        home_limit: event.home_size,
+        workspace_bytes: event.workspace_used,
+        workspace_limit: event.workspace_size,
+      })
       return true
     // Told elsewhere, or for the operator alone.
+    case 'agent_resumed':
     case 'cli_stderr':
     case 'hook_ran':
     case 'mirror_failed':
@@ -190,7 +216,7 @@ function applyMeasures(draft: Draft, event: Event): boolean {
 /** A lost sandbox ends its session, for the same reason in the same words: once is enough. */
 function lossSays(draft: Draft, sentence: string): boolean {
   const last = draft.row(draft.get('order').at(-1) ?? '')
-  return last?.kind === 'mark' && last.mark === 'lost' && last.text === sentence
+  return last?.kind === 'stay' && last.cause === 'lost' && last.sentence === sentence
 }
 
 function applyMarks(draft: Draft, event: Event, seq: number, at: string): void {
@@ -206,8 +232,6 @@ function applyMarks(draft: Draft, event: Event, seq: number, at: string): void {
       return upstreamFailed(draft, event, seq, at)
     case 'agent_failed':
       return agentFailed(draft, event, seq, at)
-    case 'agent_died':
-      return mark('lost', 'agent_died', event.text ?? '')
     case 'command_failed':
       return mark('unknown', event.command, event.text)
     case 'context_compacted':
@@ -217,9 +241,8 @@ function applyMarks(draft: Draft, event: Event, seq: number, at: string): void {
     case 'rate_limited':
       if (event.status !== 'allowed') mark('limited', event.status, String(event.resets_at ?? ''))
       return
-    case 'sandbox_lost':
-      return mark('lost', event.tag, event.sentence)
     case 'session_ended':
+      endStay(draft)
       if (!lossSays(draft, event.sentence)) mark('ended', event.tag, event.sentence)
       return
     default: // an event of a newer server: shown as such, never guessed at

@@ -27,7 +27,8 @@ export function closeText(draft: Draft, event: TextWritten, at: string): void {
   const id = blockRowId(event.message_id, event.index)
   const parent = event.parent ?? null
   const points = countPoints(event.text)
-  draft.put({ kind: 'text', id, at, parent, text: event.text, points, open: false })
+  const cut = event.cut ?? false
+  draft.put({ kind: 'text', id, at, parent, text: event.text, points, open: false, cut })
 }
 
 export function closeThought(draft: Draft, event: ThoughtWritten, at: string): void {
@@ -42,6 +43,7 @@ export function closeThought(draft: Draft, event: ThoughtWritten, at: string): v
     points: countPoints(event.text),
     open: false,
     tookMs: known ? elapsed(known.at, at) : null,
+    cut: event.cut ?? false,
   })
 }
 
@@ -79,8 +81,8 @@ function isOpen(row: { kind: string; open?: boolean }): row is WrittenRow & { op
 function openRow(id: string, delta: BlockDelta, at: string): WrittenRow {
   const written = { text: '', points: delta.offset, open: true }
   const shared = { id, at, parent: delta.parent ?? null, ...written }
-  if (delta.kind === 'text') return { kind: 'text', ...shared }
-  if (delta.kind === 'thinking') return { kind: 'thought', ...shared, tookMs: null }
+  if (delta.kind === 'text') return { kind: 'text', ...shared, cut: false }
+  if (delta.kind === 'thinking') return { kind: 'thought', ...shared, tookMs: null, cut: false }
   const tool = emptyTool(id, delta.tool_use_id ?? id, delta.tool_name ?? '', at)
   return { ...tool, ...shared, kind: 'tool' }
 }

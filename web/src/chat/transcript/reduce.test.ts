@@ -249,8 +249,8 @@ describe('a lost sandbox', () => {
     sequenced(2, { type: 'session_ended', tag: 'sandbox_lost', sentence })
 
   it('says once why the session ended', () => {
-    expect(after(snapshot([lost, over('It was killed.')])).order).toEqual(['mark:1'])
-    expect(after(snapshot([lost, over('Start a new one.')])).order).toEqual(['mark:1', 'mark:2'])
+    expect(after(snapshot([lost, over('It was killed.')])).order).toEqual(['stay:1'])
+    expect(after(snapshot([lost, over('Start a new one.')])).order).toEqual(['stay:1', 'mark:2'])
     expect(after(snapshot([over('It was killed.')])).order).toEqual(['mark:2'])
   })
 })

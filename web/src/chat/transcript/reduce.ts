@@ -122,6 +122,7 @@ export function withPrompt(
     problem: null,
     blocked: null,
     notes: [],
+    again: null,
   } as const
   const row: Row = { ...shared, text, at, by: '', delivery: 'sending' }
   const outgoing = now.outgoing.includes(id) ? now.outgoing : [...now.outgoing, id]

@@ -30,6 +30,8 @@ export interface UserRow extends RowOf<'user'> {
   readonly blocked: Guard | null
   /** What Claude was given beside it. */
   readonly notes: readonly Guard[]
+  /** The unfinished prompt that this one runs again; its words are above. */
+  readonly again: string | null
 }
 
 /** What a guardrail said, and which: `profile`, or a policy's name. */
@@ -45,11 +47,15 @@ interface Written {
   readonly open: boolean
 }
 
-export interface TextRow extends RowOf<'text'>, Written {}
+export interface TextRow extends RowOf<'text'>, Written {
+  /** The sandbox was lost before this was finished. */
+  readonly cut: boolean
+}
 
 export interface ThoughtRow extends RowOf<'thought'>, Written {
   /** Null where only the finished thought was seen. */
   readonly tookMs: number | null
+  readonly cut: boolean
 }
 
 export interface ToolRow extends RowOf<'tool'>, Written {
@@ -93,8 +99,7 @@ export interface UploadRow extends RowOf<'upload'> {
   readonly by: string
 }
 
-export type Mark =
-  'compacted' | 'reset' | 'lost' | 'ended' | 'unknown' | 'model' | 'mode' | 'limited'
+export type Mark = 'compacted' | 'reset' | 'ended' | 'unknown' | 'model' | 'mode' | 'limited'
 
 /** A line across the transcript. */
 export interface MarkRow extends RowOf<'mark'> {
@@ -105,6 +110,42 @@ export interface MarkRow extends RowOf<'mark'> {
 
 export interface TurnRow extends RowOf<'turn'> {
   readonly turnId: string
+  /** What was kept after it; empty where nothing was. */
+  readonly checkpointId: string
+}
+
+/** A checkpoint that was taken elsewhere than at the end of a turn. */
+export interface CheckpointRow extends RowOf<'checkpoint'> {
+  readonly checkpointId: string
+}
+
+/** What became of the sandbox, told as one thing: why it went, and how the session went on. */
+export interface StayRow extends RowOf<'stay'> {
+  readonly cause: 'lost' | 'slept' | 'limit' | 'memory' | 'exchanged' | 'went_back'
+  /**
+   * `troubled`: it lives on, so far. `gone`: another one is on its way. `resting`: until somebody
+   * writes. `stopped`: the same, after too many deaths. `back`: the session went on.
+   */
+  readonly phase: 'troubled' | 'gone' | 'resting' | 'stopped' | 'back'
+  /** The loss's tag, why it slept, or which limit. */
+  readonly reason: string
+  readonly sentence: string
+  /** Why it is not tried any more. */
+  readonly stopped: string
+  /** Deaths without anything else between them. */
+  readonly times: number
+  readonly backAt: string
+  /** When what one went back to was kept; empty where that is not known here. */
+  readonly checkpointAt: string
+}
+
+/** Something that people should know and need not act on at once. */
+export interface WarningRow extends RowOf<'warning'> {
+  readonly topic: 'limit' | 'checkpoint' | 'server'
+  readonly tag: string
+  readonly server: string
+  readonly sentence: string
+  readonly times: number
 }
 
 export type Row =
@@ -118,6 +159,9 @@ export type Row =
   | UploadRow
   | MarkRow
   | TurnRow
+  | CheckpointRow
+  | StayRow
+  | WarningRow
 
 export interface Turn {
   readonly id: string
@@ -127,6 +171,8 @@ export interface Turn {
   readonly durationMs: number
   readonly costUsd: number
   readonly text: string
+  /** Its sandbox was lost: that is told where it happened, not as a failure of the turn. */
+  readonly lost: boolean
 }
 
 export interface Task {

@@ -9,6 +9,9 @@ import { closeOpenBlocks } from './blocks'
 import type { Draft } from './draft'
 import { userRowId, type UserRow } from './shape'
 
+/** How a turn ends whose sandbox went away under it. */
+const LOST = 'sandbox_lost'
+
 export function acceptPrompt(draft: Draft, event: PromptAccepted, at: string): void {
   const id = userRowId(event.client_id)
   if (event.queued) {
@@ -17,7 +20,13 @@ export function acceptPrompt(draft: Draft, event: PromptAccepted, at: string): v
     if (queue.some((prompt) => prompt.client_id === event.client_id)) return
     const { client_id, text, by } = event
     draft.session({ queue: [...queue, { client_id, text, by }] })
-  } else putPrompt(draft, event.client_id, { text: event.text, by: event.by, at })
+  } else putPrompt(draft, event.client_id, { ...event, at })
+  if (event.again) settleUnfinished(draft, event.again)
+}
+
+/** It is run again, or let go: nobody is asked any more. */
+export function settleUnfinished(draft: Draft, clientId: string): void {
+  if (draft.get('session')?.unfinished?.client_id === clientId) draft.session({ unfinished: null })
 }
 
 export function removePrompt(draft: Draft, clientId: string): void {
@@ -32,7 +41,10 @@ export function startTurn(draft: Draft, event: TurnStarted, at: string): void {
   }
   removePrompt(draft, event.client_id)
   const turn = { id: event.turn_id, clientId: event.client_id, startedAt: at, durationMs: 0 }
-  draft.set('turns', [...draft.get('turns'), { ...turn, outcome: 'running', costUsd: 0, text: '' }])
+  draft.set('turns', [
+    ...draft.get('turns'),
+    { ...turn, outcome: 'running', costUsd: 0, text: '', lost: false },
+  ])
 }
 
 export function endTurn(draft: Draft, event: TurnEnded, at: string): void {
@@ -43,9 +55,10 @@ export function endTurn(draft: Draft, event: TurnEnded, at: string): void {
     outcome: event.outcome,
     durationMs: event.duration_ms || Math.max(0, Date.parse(at) - Date.parse(turn.startedAt)),
     text: [event.text, ...(event.errors ?? [])].filter(Boolean).join('\n'),
+    lost: event.subtype === LOST,
   }))
   const id = `turn:${event.turn_id}`
-  draft.put({ kind: 'turn', id, at, parent: null, turnId: event.turn_id })
+  draft.put({ kind: 'turn', id, at, parent: null, turnId: event.turn_id, checkpointId: '' })
 }
 
 /** The gateway does not know turns: what it counts belongs to the one that runs, or ran last. */
@@ -56,21 +69,22 @@ export function meterUsage(draft: Draft, event: UsageMetered): void {
   }
 }
 
-function queuedPrompt(draft: Draft, clientId: string): { text: string; by: string } | null {
-  const queue = draft.get('session')?.queue ?? []
-  const queued = queue.find((prompt) => prompt.client_id === clientId)
-  if (queued) return queued
+interface Accepted {
+  text: string
+  by: string
+  again?: string | null
+}
+
+/** What was accepted says more of it than the queue does, but may stand on an earlier page. */
+function queuedPrompt(draft: Draft, clientId: string): Accepted | null {
   for (const { event } of draft.get('events')) {
     if (event.type === 'prompt_accepted' && event.client_id === clientId) return event
   }
-  return null
+  const queue = draft.get('session')?.queue ?? []
+  return queue.find((prompt) => prompt.client_id === clientId) ?? null
 }
 
-function putPrompt(
-  draft: Draft,
-  clientId: string,
-  prompt: { text: string; by: string; at: string },
-): void {
+function putPrompt(draft: Draft, clientId: string, prompt: Accepted & { at: string }): void {
   const id = userRowId(clientId)
   const row: UserRow = {
     kind: 'user',
@@ -81,6 +95,7 @@ function putPrompt(
     problem: null,
     blocked: null,
     notes: [],
+    again: prompt.again ?? null,
     at: prompt.at,
     text: prompt.text,
     by: prompt.by,

@@ -8,6 +8,7 @@ export const files = {
   hint: 'Dateien hierher ziehen, um sie hochzuladen.',
   dropHere: 'Loslassen, um sie in diesen Ordner hochzuladen.',
   waiting: 'Dateien gibt es, sobald es eine Sandbox gibt.',
+  asleep: 'Die Dateien sind gesichert. Sie sind wieder hier, wenn die Sitzung wach ist.',
   gone: 'Die Dateien sind mit der Sandbox gegangen.',
   truncated: 'Hier ist mehr, als gezeigt wird. Frag Claude, oder lade den Ordner herunter.',
   omitted_one:

@@ -8,6 +8,7 @@ export const files = {
   hint: 'Drop files here to upload them.',
   dropHere: 'Let go to upload into this folder.',
   waiting: 'There will be files as soon as there is a sandbox.',
+  asleep: 'The files are kept. They are here again when the session is awake.',
   gone: 'The files went with the sandbox.',
   truncated: 'There is more here than is shown. Ask Claude, or download the folder.',
   omitted_one: '{{count}} more, whose name hides what it is. Ask Claude to rename it.',
