@@ -31,7 +31,7 @@ up *ARGS: _environment
 test *ARGS: _environment
     #!/bin/sh
     set -eu
-    "{{ bin }}/casemate" prepare engine image page service browser
+    "{{ bin }}/casemate" prepare engine image page service browser postgres
     if [ $# -eq 0 ]; then
         just check
         just _npm test
@@ -54,11 +54,12 @@ generate: _environment
 
 # The fast tests, without Docker or a browser
 unit *ARGS: _environment
+    @"{{ bin }}/casemate" prepare postgres
     @exec "{{ bin }}/pytest" tests/unit tests/architecture "$@"
 
 # The suites that hold fakes and real things to the same promises
 contract *ARGS: _environment
-    @"{{ bin }}/casemate" prepare engine image
+    @"{{ bin }}/casemate" prepare engine image postgres
     @exec "{{ bin }}/pytest" tests/contract "$@"
 
 # Real Docker, the real SDK and its CLI
@@ -86,6 +87,11 @@ browser *ARGS: _environment
     @"{{ bin }}/casemate" prepare engine image page browser
     @exec "{{ bin }}/pytest" tests/browser "$@"
 
+# Kill and cut everything at random around sessions at work: `./just chaos --minutes 10 --seed 7`
+chaos *ARGS: _environment
+    @"{{ bin }}/casemate" prepare engine image
+    @exec "{{ bin }}/python" -m tests.chaos "$@"
+
 # Build the web page if it is stale
 web: _environment
     @exec "{{ bin }}/casemate" prepare page
@@ -98,10 +104,10 @@ image *ARGS: _environment
 service: _environment
     @exec "{{ bin }}/casemate" prepare engine image service
 
-# Measure: `./just bench start` prints and writes .bench/start.json
+# Measure: `./just bench start` prints and writes .bench/start.json; also: neighbours, recovery, asleep
 bench NAME *ARGS: _environment
     @"{{ bin }}/casemate" prepare engine image
-    @shift; exec "{{ bin }}/python" "bench/{{ NAME }}.py" "$@"
+    @shift; PYTHONPATH="{{ justfile_directory() }}" exec "{{ bin }}/python" "bench/{{ NAME }}.py" "$@"
 
 # Write the locked requirements anew, with the newest versions that fit
 lock *ARGS: _environment
