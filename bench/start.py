@@ -99,14 +99,14 @@ async def casemate_round(api: ApiClient) -> dict[str, float]:
 
 @contextlib.asynccontextmanager
 async def bare_process(
-    environment: dict[str, str], *options: str
+    environment: dict[str, str], *options: str, prompt: str = PROMPT
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     with tempfile.TemporaryDirectory() as home:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(HERE / "bare_client.py"),
             "--prompt",
-            PROMPT,
+            prompt,
             *options,
             env=environment | {"HOME": home, "CLAUDE_CONFIG_DIR": f"{home}/.claude"},
             stdin=asyncio.subprocess.PIPE,
@@ -121,8 +121,8 @@ async def read_line(process: asyncio.subprocess.Process) -> dict[str, Any]:
     return dict(json.loads(await asyncio.wait_for(process.stdout.readline(), 120)))
 
 
-async def connected_round(environment: dict[str, str]) -> float:
-    async with bare_process(environment, "--wait") as process:
+async def connected_round(environment: dict[str, str], prompt: str = PROMPT) -> float:
+    async with bare_process(environment, "--wait", prompt=prompt) as process:
         await read_line(process)
         await asyncio.sleep(1.0)  # as idle as a pool's member is when it is claimed
         assert process.stdin is not None

@@ -1,5 +1,6 @@
 """A conversation goes on in another container, with what was said and asked in the first one."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from orchestrator.protocol.commands import (
     SyncTranscript,
 )
 from orchestrator.protocol.ids import SessionId, TurnId
+from orchestrator.protocol.sandbox_events import ConversationReset
 from orchestrator.protocol.transcripts import TranscriptPiece, TranscriptReplaced, TranscriptSynced
 
 GONE = "11111111-2222-4333-8444-555555555555"
@@ -128,14 +130,53 @@ async def test_what_was_not_mirrored_is_repaired(sandbox):
     assert not (await sandbox.plane.first(TranscriptSynced, after=1)).repaired
 
 
-@pytest.mark.parametrize("session", [GONE, "../../etc/passwd", ""])
+@pytest.mark.parametrize("session", [GONE, "../../etc/passwd", "x"])
 async def test_nothing_to_resume(sandbox, session):
-    """A conversation that the store does not have fails the command, and the agent is as before."""
-    await sandbox.plane.send(ResumeAgent(agent_session_id=session))
-    failed = await sandbox.plane.first(sandbox_events.CommandFailed)
-    assert failed.command == "resume_agent"
+    """A conversation that the store does not have begins anew, and that is told."""
+    await resumed(sandbox, session)
+    assert (await sandbox.plane.first(ConversationReset)).agent_session_id == session
     await sandbox.plane.send(turn("hello"))
     assert (await sandbox.plane.end_of("t1")).outcome == "completed"
+
+
+@pytest.mark.parametrize("spoilt", [b'{"type":"queue-operation"}\n', b"\x00\xff no line\n"])
+async def test_nothing_left_of_a_conversation(sandbox, next_sandbox, spoilt):
+    """Where the CLI finds no message in the transcript it begins anew, in one sandbox after the
+    other; what waited for an answer is told to be lost."""
+    await sandbox.plane.send(turn("!bash touch /workspace/x"))
+    request = await sandbox.plane.first(sandbox_events.PermissionRequested)
+    session = await agent_session(sandbox.plane)
+    key = next(piece.key for piece in sandbox.plane.all(TranscriptPiece))
+    await sandbox.plane.store.append(
+        SessionId("s"), key, spoilt, branch=0, sandbox=sandbox.plane.id, n=9_999, replaces=True
+    )
+    async with next_sandbox() as running:
+        assert not (await resumed(running, session, pending=pending(request))).pending
+        await running.plane.first(ConversationReset)
+        await running.plane.send(turn("hello", "t2"))
+        assert (await running.plane.end_of("t2")).outcome == "completed"
+        assert running.plane.all(sandbox_events.AgentDied) == []
+        assert await running.run("ls -A /workspace") == (0, "")
+
+
+async def test_a_question_is_carried_on_and_on(start_sandbox, sandbox):
+    """What nobody answers in one container after the other is asked in each, and runs once."""
+    await sandbox.plane.send(turn("!bash echo once >> /workspace/ran"))
+    request = await sandbox.plane.first(sandbox_events.PermissionRequested)
+    session = await agent_session(sandbox.plane)
+    running = sandbox
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(2):
+            await asyncio.to_thread(running.container.kill, "SIGKILL")
+            plane = type(running.plane)(running.plane.store)
+            running = await stack.enter_async_context(start_sandbox(plane=plane))
+            await running.plane.connected()
+            assert (await resumed(running, session, pending=pending(request))).pending
+            await running.plane.send(SyncTranscript(sync_id="1"))
+            assert not (await running.plane.first(TranscriptSynced)).repaired
+        await running.plane.send(allowed(request))
+        assert (await running.plane.end_of("t1")).outcome == "completed"
+        assert await running.run("cat /workspace/ran") == (0, "once")
 
 
 async def test_model_and_mode_are_as_told(sandbox, next_sandbox, model):

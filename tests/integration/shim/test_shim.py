@@ -241,15 +241,14 @@ async def test_what_was_not_acknowledged_comes_again(sandbox):
 
 
 async def test_a_killed_cli_in_a_turn(sandbox):
-    """When the CLI dies, its turn fails, the death is told, and later turns fail at once."""
+    """When the CLI dies, that is told, and nothing of its turn: what becomes of that is not for its
+    sandbox to say."""
     await sandbox.plane.send(turn("!slow 60"))
     await sandbox.plane.first(sandbox_events.StatusReported)
     await sandbox.run(KILL_CLI)
-    assert (await sandbox.plane.end_of("t1")).subtype == "agent_died"
     died = await sandbox.plane.first(sandbox_events.AgentDied)
     assert died.exit_code == -9
-    await sandbox.plane.send(turn("hello", "t2"))
-    assert (await sandbox.plane.end_of("t2")).outcome == "failed"
+    assert sandbox.plane.all(sandbox_events.TurnEnded) == []
 
 
 async def test_a_killed_cli_between_turns(sandbox):

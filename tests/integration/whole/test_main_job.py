@@ -20,7 +20,6 @@ from orchestrator.protocol.sandbox_events import (
     PermissionModeChanged,
     PermissionRequested,
     QuestionAsked,
-    TaskStarted,
     TextWritten,
     ThoughtWritten,
     TodosChanged,
@@ -28,6 +27,7 @@ from orchestrator.protocol.sandbox_events import (
     ToolStarted,
     TurnEnded,
 )
+from orchestrator.protocol.task_events import TaskStarted
 from orchestrator.testing.chat_client import ApiClient, Chat, decision_on
 from orchestrator.testing.running_casemate import RunningCasemate
 

@@ -127,7 +127,7 @@ async def test_pool_sizes_change_live(
 
 
 async def test_a_sandbox_that_dies_is_explained(ada: ApiClient) -> None:
-    """The container is killed in a turn: the person reads why, the log stays."""
+    """The container is killed in a turn: the person reads why, and the session goes on."""
     view = await ada.create()
     async with ada.chat(view["id"]) as chat:
         await chat.prompt("!slow 60")
@@ -138,7 +138,7 @@ async def test_a_sandbox_that_dies_is_explained(ada: ApiClient) -> None:
         )
         _, lost = await chat.next(SandboxLost, limit=15)
         assert lost.sentence
-        await chat.until(lambda c: c.view and c.view.state == "failed")
+        await chat.until(lambda c: c.view and c.view.state == "idle", limit=60)
         assert chat.of(TurnEnded)[-1].outcome == "failed"
 
 
@@ -160,10 +160,11 @@ async def test_sigterm_ends_it_in_good_order(
 
 
 async def test_a_killed_one_leaves_nothing(sandbox_image: BuiltImage, model: ScriptedModel) -> None:
-    """After SIGKILL the broker it started removes everything and ends; at the next start the
-    session says what became of it, and its events are still there."""
+    """After SIGKILL, and a while, the broker it started removes everything and ends; at the next
+    start the session is still there with its events, and goes on in another sandbox."""
     assert sandbox_image
-    with running_casemate(environment(model), users={"ada": PASSWORD}) as casemate:
+    told = environment(model) | {"CASEMATE_BROKER_GRACE": "2"}
+    with running_casemate(told, users={"ada": PASSWORD}) as casemate:
         async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
             view = await ada.create()
             async with ada.chat(view["id"]) as chat:
@@ -176,8 +177,9 @@ async def test_a_killed_one_leaves_nothing(sandbox_image: BuiltImage, model: Scr
         casemate.start()
         async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
             _, again, _ = await ada.request("GET", f"/api/v1/sessions/{view['id']}")
-            assert again["state"] == "failed"
-            assert again["ending"]["sentence"]
+            assert again["state"] not in {"failed", "ended"}
+            async with ada.chat(view["id"]) as chat:
+                assert (await chat.turn("!say 3 words", limit=60)).outcome == "completed"
             _, page, _ = await ada.request("GET", f"/api/v1/sessions/{view['id']}/events")
             assert "turn_ended" in str(page)
 
@@ -222,7 +224,7 @@ async def test_a_broker_that_is_killed(sandbox_image: BuiltImage, model: Scripte
                 os.kill(broker, signal.SIGKILL)
                 _, lost = await chat.next(SandboxLost, limit=60)
                 assert lost.tag == "broker_lost", lost
-                await chat.until(lambda c: c.view and c.view.state == "failed")
+                await chat.until(lambda c: c.view and c.view.state == "idle", limit=60)
             await until_ready(casemate, 1)
             assert casemate.broker_pid != broker
             assert before.isdisjoint(casemate.containers())
