@@ -6,12 +6,10 @@ it apart in the reverse order. `open_accounts` is the part of it that the comman
 
 import asyncio
 import contextlib
-import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Self
 
 import msgspec
 import structlog
@@ -34,26 +32,33 @@ from orchestrator.gateway.egress.rules import injected_hosts
 from orchestrator.gateway.gateway import Gateway
 from orchestrator.gateway.notices import GatewayWatcher
 from orchestrator.profiles import load_catalogue
+from orchestrator.protocol.chat import Notice
 from orchestrator.protocol.control_events import EgressRefused, UpstreamFailed, UsageMetered
 from orchestrator.protocol.ids import ProfileName, SessionId
 from orchestrator.sandboxes.broker.client import BrokerClient, Dial
+from orchestrator.sandboxes.host_memory import ProcHostMemory
+from orchestrator.sandboxes.installation import client_of, installed
 from orchestrator.sandboxes.opening import sandbox_pool
 from orchestrator.sandboxes.pool import Pool
 from orchestrator.sandboxes.ports import GatewayDoor, PoolObserver
 from orchestrator.sandboxes.remembered_sizes import RememberedSizes
 from orchestrator.sandboxes.settings import SandboxSettings
 from orchestrator.sessions.clock import SystemClock
-from orchestrator.sessions.ports import Ports, ProfileCatalogue, SessionListener
+from orchestrator.sessions.ports import BlobStore, Ports, ProfileCatalogue, SessionListener
 from orchestrator.sessions.refused_hosts import RefusedHosts
 from orchestrator.sessions.service import Sessions
 from orchestrator.settings import Settings
+from orchestrator.stop_signals import StopSignals
 from orchestrator.storage.audit_store import PiccoloAuditStore
-from orchestrator.storage.database import Database, open_database
+from orchestrator.storage.blobs import open_blobs
+from orchestrator.storage.checkpoint_store import PiccoloCheckpointStore
+from orchestrator.storage.database import Database, open_database, sqlite_path
 from orchestrator.storage.event_log import PiccoloEventLog
 from orchestrator.storage.pool_sizes import PiccoloPoolSizes
 from orchestrator.storage.refused_host_store import PiccoloRefusedHostStore
 from orchestrator.storage.session_store import PiccoloSessionStore
 from orchestrator.storage.sign_in_stores import PiccoloRefreshTokenStore, PiccoloSignInLinkStore
+from orchestrator.storage.transcript_store import PiccoloTranscriptStore
 from orchestrator.storage.user_store import PiccoloUserStore
 from orchestrator.telemetry.account_log import AccountLog
 from orchestrator.telemetry.audit_watchers import AccountAudit, EgressAudit, SessionAudit
@@ -63,11 +68,9 @@ from orchestrator.telemetry.metrics import Metrics
 from orchestrator.telemetry.session_log import SessionLog
 
 PAGE = Path(__file__).parent.parent / "web" / "dist"
-DATABASE_FILE = "casemate.sqlite"
 KEY_FILE = "signing.key"
 AUDIT_KEY_FILE = "audit.key"
 AUDIT_HEAD_FILE = "audit.head"
-STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 _log = structlog.get_logger("casemate")
 
@@ -96,6 +99,15 @@ class GatewayReports:
     def upstream_failed(self, session_id: SessionId, event: UpstreamFailed) -> None:
         if self.sessions is not None:
             self.sessions.upstream_failed(session_id, event)
+
+    def upstream_state(self, *, is_open: bool, sentence: str, until: str | None) -> None:
+        self._metrics.upstream_state(is_open=is_open)
+        if self.sessions is None:
+            return
+        if is_open:
+            self.sessions.notify(Notice(tag="upstream_down", sentence=sentence, until=until))
+        else:
+            self.sessions.withdraw("upstream_down")
 
     def egress_refused(
         self, session_id: SessionId, profile: ProfileName, event: EgressRefused
@@ -148,6 +160,7 @@ async def serve(
             )
             around = [
                 asyncio.create_task(_stop(signals, server, sessions), name="stop-when-told"),
+                asyncio.create_task(_hurry(signals, server, sessions), name="hurry-when-told"),
                 asyncio.create_task(
                     _announce(server, health, settings.server.url, on_ready), name="announce-ready"
                 ),
@@ -168,6 +181,9 @@ async def whole_casemate(
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(_database(settings))
+        blobs = await stack.enter_async_context(
+            open_blobs(settings.blobs, data_dir=settings.server.data_dir)
+        )
         records = await stack.enter_async_context(_records(database, settings))
         reports = GatewayReports(records, metrics)
         signing = keys.load_or_create(settings.server.data_dir / KEY_FILE)
@@ -180,7 +196,7 @@ async def whole_casemate(
         pools = RememberedSizes(pool, PiccoloPoolSizes(database))
         await pools.restore()
         sessions = Sessions(
-            _ports(database, pool, catalogue, (metrics, SessionAudit(records.audit))),
+            _ports(database, blobs, pool, catalogue, (metrics, SessionAudit(records.audit))),
             settings.sessions,
             files=settings.files,
         )
@@ -188,7 +204,11 @@ async def whole_casemate(
         await sessions.start()
         stack.push_async_callback(sessions.close)
         health = HealthChecks(
-            database=database.ping, pools=pools.pools, broker=lambda: broker.problem
+            database=database.ping,
+            database_kind=database.kind,
+            pools=pools.pools,
+            broker=lambda: broker.problem,
+            upstream=lambda: gateway.problem,
         )
         api = create_api(
             public_url=settings.server.url,
@@ -255,7 +275,7 @@ class Silence:
 
 def _database(settings: Settings) -> contextlib.AbstractAsyncContextManager[Database]:
     settings.server.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = Path(settings.storage.path or settings.server.data_dir / DATABASE_FILE)
+    path = sqlite_path(settings.storage, data_dir=settings.server.data_dir)
     return open_database(path, settings.storage)
 
 
@@ -296,9 +316,10 @@ async def _brokered_pool(
     door: GatewayDoor,
     observer: PoolObserver,
 ) -> AsyncIterator[tuple[BrokerClient, Pool]]:
-    own = SandboxSettings(link=settings.link, pool=settings.pool)
+    own = SandboxSettings(engine=settings.engine, link=settings.link, pool=settings.pool)
+    client = client_of(installed(own, data_dir=settings.server.data_dir).engine.instance)
     async with (
-        BrokerClient(dial, settings.broker) as broker,
+        BrokerClient(dial, settings.broker, client=client) as broker,
         sandbox_pool(own, broker=broker, catalogue=catalogue, door=door, observer=observer) as pool,
     ):
         yield broker, pool
@@ -318,6 +339,7 @@ def _egress(
 
 def _ports(
     database: Database,
+    blobs: BlobStore,
     pool: Pool,
     catalogue: ProfileCatalogue,
     listeners: tuple[SessionListener, ...],
@@ -328,6 +350,10 @@ def _ports(
         pool=pool,
         catalogue=catalogue,
         clock=SystemClock(),
+        transcripts=PiccoloTranscriptStore(database),
+        checkpoints=PiccoloCheckpointStore(database),
+        blobs=blobs,
+        host=ProcHostMemory(),
         listeners=(SessionLog(), *listeners),
     )
 
@@ -338,28 +364,6 @@ def _credential(settings: Settings) -> Credential:
     return Credential.api_key(settings.model.api_key.reveal())
 
 
-class StopSignals:
-    """SIGINT and SIGTERM as events, until everything is taken apart: the first one asks for a good
-    end, the second one for a quick one."""
-
-    def __init__(self) -> None:
-        self.first, self.second = asyncio.Event(), asyncio.Event()
-
-    def __enter__(self) -> Self:
-        self._before = {number: signal.getsignal(number) for number in STOPPING}
-        for number in STOPPING:
-            asyncio.get_running_loop().add_signal_handler(number, self._told)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            asyncio.get_running_loop().remove_signal_handler(number)
-            signal.signal(number, handler)
-
-    def _told(self) -> None:
-        (self.second if self.first.is_set() else self.first).set()
-
-
 async def _stop(signals: StopSignals, server: uvicorn.Server, sessions: Sessions) -> None:
     """Sessions first, so that their people are told while their sockets are still open."""
     await signals.first.wait()
@@ -368,14 +372,19 @@ async def _stop(signals: StopSignals, server: uvicorn.Server, sessions: Sessions
         await sessions.close()
     finally:
         server.should_exit = True
+
+
+async def _hurry(signals: StopSignals, server: uvicorn.Server, sessions: Sessions) -> None:
+    """At the second signal, whatever is waited for."""
     await signals.second.wait()
+    sessions.hurry()
     server.force_exit = True
 
 
 async def _announce(
     server: uvicorn.Server, health: HealthChecks, url: str, on_ready: Callable[[str], None]
 ) -> None:
-    while not server.started or (await health.health()).status != "ok":  # noqa: ASYNC110  # uvicorn tells nobody
+    while not server.started or (await health.health()).status == "failed":  # noqa: ASYNC110  # uvicorn tells nobody
         await asyncio.sleep(0.05)
     _log.info("casemate.ready", url=url)
     on_ready(url)

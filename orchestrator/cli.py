@@ -100,30 +100,36 @@ def serve(*, demo: bool) -> None:
 
 
 @main.command()
-@click.option("--connection", type=int, hidden=True, help="Serve this inherited socket only.")
+@click.option("--connection", type=int, hidden=True, help="Serve this inherited socket first.")
+@click.option("--listen", type=click.Path(path_type=Path), hidden=True, help="Then listen there.")
 @plainly
-def broker(*, connection: int | None) -> None:
+def broker(*, connection: int | None, listen: Path | None) -> None:
     """Run the broker, which alone talks to Docker.
 
     For a `casemate serve` that runs as another user.
 
     Listens at CASEMATE_BROKER_SOCKET. Without one, `up` and `serve` start their own.
     """
-    from orchestrator.setup.broker import run_broker
+    from orchestrator.setup.broker import Starter, run_broker
 
-    run_broker(_settings(), connection=connection, say=click.echo)
+    starter = None
+    if connection is not None and listen is not None:
+        starter = Starter(connection=connection, listen=listen)
+    run_broker(_settings(), starter=starter, say=click.echo)
 
 
 @main.command()
 @click.argument(
-    "parts", nargs=-1, metavar="[engine|gvisor|image|page|page-packages|service|browser]..."
+    "parts",
+    nargs=-1,
+    metavar="[engine|gvisor|image|page|page-packages|service|browser|postgres]...",
 )
 @plainly
 def prepare(parts: tuple[str, ...]) -> None:
     """Make what `up` needs, or parts of it.
 
     Only what is missing or stale is made. Without arguments: engine, image and page. `service` is
-    the image of Casemate itself, for docker compose.
+    the image of Casemate itself, for docker compose; `postgres` is for tests alone.
     """
     from orchestrator.setup.preparation import PARTS
     from orchestrator.setup.preparation import prepare as prepare_parts
@@ -155,6 +161,11 @@ def image() -> None:
     type=click.Path(exists=True, file_okay=False, resolve_path=True),
     help="A policy package to put in; may be given several times.",
 )  # fmt: skip
+@click.option(
+    "--tool-server", "tool_servers", multiple=True, metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True),
+    help="A tool server's files to put in; may be given several times.",
+)  # fmt: skip
 @click.option("--tag", default=None, metavar="NAME", help="Name the image otherwise.")
 @plainly
 def image_build(
@@ -163,6 +174,7 @@ def image_build(
     compiler: bool,
     extra_ca: tuple[str, ...],
     policies: tuple[str, ...],
+    tool_servers: tuple[str, ...],
     tag: str | None,
 ) -> None:
     """Build the sandbox image now, stale or not.
@@ -178,6 +190,7 @@ def image_build(
         compiler=compiler,
         extra_ca=extra_ca,
         policies=policies,
+        tool_servers=tool_servers,
         tag=tag or sandbox_image.DEFAULT_TAG,
     )
     sandbox_image.build_image(choice, environment=os.environ, progress=progress)

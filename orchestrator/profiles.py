@@ -41,6 +41,9 @@ def load_catalogue(path: Path | None, *, model: str) -> FixedProfiles:
             check_rules(profile.agent)
         except BadPattern as error:
             raise BadProfiles(f"{path}: in the profile {profile.name!r}: {error}") from error
+        servers = [server.name for server in profile.agent.mcp_servers]
+        if len(set(servers)) != len(servers):
+            raise BadProfiles(f"{path}: the profile {profile.name!r} names a tool server twice.")
         if (reason := impossibility(profile.resources)) is not None:
             raise BadProfiles(f"{path}: the profile {profile.name!r} cannot be. {reason}")
         try:

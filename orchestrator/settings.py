@@ -15,9 +15,9 @@ import msgspec
 from orchestrator.accounts.audit_settings import AuditSettings
 from orchestrator.accounts.settings import AccountsSettings
 from orchestrator.api.settings import ApiSettings
-from orchestrator.gateway.credential import Secret
 from orchestrator.gateway.egress.settings import EgressSettings
 from orchestrator.gateway.settings import GatewaySettings
+from orchestrator.protocol.secret import Secret
 from orchestrator.sandboxes.settings import (
     BrokerSettings,
     EngineSettings,
@@ -27,6 +27,7 @@ from orchestrator.sandboxes.settings import (
 )
 from orchestrator.sessions.files_limits import FileLimits
 from orchestrator.sessions.limits import SessionLimits
+from orchestrator.storage.blob_settings import BlobSettings
 from orchestrator.storage.settings import StorageSettings
 from orchestrator.telemetry.settings import TelemetrySettings
 
@@ -101,6 +102,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     audit: AuditSettings = AuditSettings()
     api: ApiSettings = ApiSettings()
     storage: StorageSettings = StorageSettings()
+    blobs: BlobSettings = BlobSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
 

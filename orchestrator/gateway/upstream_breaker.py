@@ -139,7 +139,7 @@ class UpstreamBreaker:
         """Seconds until this session may try. One whose own requests fail or hang could try again
         and again, and the outage would never end: those that were turned away come first."""
         if self._circuit.state == STATE_OPEN:
-            return max(self._circuit.open_remaining, 0.001)
+            return max(float(self._circuit.open_remaining), 0.001)
         if self._probe is not None:
             self._free_at = self._probe[1]
         others = self._turned_away - self._tried

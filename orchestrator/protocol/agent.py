@@ -49,7 +49,7 @@ class PromptRule(
 class McpServer(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """A tool server (Model Context Protocol, stdio) that is in the image and runs in the sandbox."""
+    """A tool server (MCP over stdio) that is in the image and runs in the sandbox."""
 
     name: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{1,40}$")]
     """Its tools are called `mcp__<name>__<tool>`."""

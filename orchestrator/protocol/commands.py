@@ -72,7 +72,8 @@ class PendingTool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 class ResumeAgent(Wire, frozen=True, kw_only=True):
     """Connect the agent anew, with this earlier conversation from the store and these choices.
-    Answered by `AgentResumed`, or by `CommandFailed`; sent before the first turn."""
+    Answered by `AgentResumed`, or by `CommandFailed`; sent before the first turn. Where nothing is
+    left of the conversation it begins anew, and `ConversationReset` follows the answer."""
 
     agent_session_id: str
     model: str = ""

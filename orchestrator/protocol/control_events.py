@@ -101,8 +101,8 @@ class UsageMetered(Wire, frozen=True, kw_only=True):
 
 
 class SandboxAssigned(Wire, frozen=True, kw_only=True):
-    """The session has its sandbox, with all that it had before: `restored_bytes` of files. A sandbox
-    that outlived the control plane is not assigned again."""
+    """The session has its sandbox, with all that it had before: `restored_bytes` of files. One that
+    outlived the control plane is not assigned again."""
 
     sandbox_id: str
     waited_ms: int = 0

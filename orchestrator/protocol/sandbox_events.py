@@ -20,6 +20,12 @@ from orchestrator.protocol.event_parts import (
     Usage,
 )
 from orchestrator.protocol.ids import PermissionId, QuestionId, TurnId
+from orchestrator.protocol.task_events import (
+    TaskFinished,
+    TaskProgressed,
+    TaskStarted,
+    TaskUpdated,
+)
 from orchestrator.protocol.transcripts import TranscriptWord
 from orchestrator.protocol.wire import Codec, Unrecognised, Wire
 
@@ -132,40 +138,6 @@ class TodosChanged(Wire, frozen=True, kw_only=True):
     todos: list[Todo]
 
 
-class TaskStarted(Wire, frozen=True, kw_only=True):
-    """A subagent or background task began."""
-
-    task_id: Name
-    description: str
-    tool_use_id: ToolUseId | None = None
-    task_type: Name | None = None
-
-
-class TaskProgressed(Wire, frozen=True, kw_only=True):
-    task_id: Name
-    description: str = ""
-    total_tokens: Count = 0
-    tool_uses: Count = 0
-    duration_ms: Count = 0
-    last_tool: Name | None = None
-
-
-class TaskUpdated(Wire, frozen=True, kw_only=True):
-    task_id: Name
-    status: Name | None = None
-    patch: dict[str, Any] = {}
-
-
-class TaskFinished(Wire, frozen=True, kw_only=True):
-    task_id: Name
-    status: Name
-    summary: str = ""
-    total_tokens: Count = 0
-    tool_uses: Count = 0
-    duration_ms: Count = 0
-    tool_use_id: ToolUseId | None = None
-
-
 class StatusReported(Wire, frozen=True, kw_only=True):
     """Transient. What the CLI is busy with: `requesting`, `compacting`, or none."""
 
@@ -198,7 +170,8 @@ class HookRan(Wire, frozen=True, kw_only=True):
 
 
 class ConversationReset(Wire, frozen=True, kw_only=True):
-    """`/clear`: the agent forgot the conversation. The session's log keeps it."""
+    """`/clear`, or nothing was left to be resumed: the agent forgot the conversation. The session's
+    log keeps it."""
 
     agent_session_id: Name
 

@@ -51,9 +51,9 @@ class TranscriptAsked(Wire, frozen=True, kw_only=True):
     """The agent's SDK asks its store. Answered by a transfer `TakeTranscript` with this id.
 
     `load`: the lines under the key. `sessions`: a line `{"session_id", "mtime"}` for each agent
-    session of the project. `summaries`: a line `{"session_id", "mtime", "data"}` for each. `subkeys`:
-    a line with a JSON string for each subpath. `delete`: all of the key, and of a main key also its
-    subpaths; no line. The shape of the lines is the SDK's.
+    session of the project. `summaries`: a line `{"session_id", "mtime", "data"}` for each.
+    `subkeys`: a line with a JSON string for each subpath. `delete`: all of the key, and of a main
+    key also its subpaths; no line. The shape of the lines is the SDK's.
     """
 
     ask_id: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{1,32}\Z")]

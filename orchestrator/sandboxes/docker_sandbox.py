@@ -160,7 +160,8 @@ class DockerSandbox:
         while self._ending is None:
             try:
                 async with self._changing:
-                    return await self._thaw()
+                    await self._thaw()
+                break
             except SandboxFailure as error:
                 failures += 1
                 self._log.warning("sandbox.thaw_failed", reason=error.sentence)

@@ -16,6 +16,7 @@ ASKED_AT_ONCE = 500
 
 class PiccoloCheckpointStore:
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._table = database.tables.checkpoints
 
     async def add(self, checkpoint: Checkpoint) -> None:
@@ -45,10 +46,17 @@ class PiccoloCheckpointStore:
         return [Checkpoint(**row) for row in rows]
 
     async def remove(self, session: SessionId, ids: Collection[str]) -> None:
+        """Their blobs go next, and a power cut does not bring those back: nor shall it bring a row
+        back, or take the one away for whose sake they go."""
         table = self._table
-        for some in _in_pieces(ids):
-            these = (table.session == session) & table.id.is_in(some)
-            await table.delete().where(these).run()
+
+        async def in_one() -> None:
+            for some in _in_pieces(ids):
+                these = (table.session == session) & table.id.is_in(some)
+                await table.delete().where(these).run()
+
+        if ids:
+            await self._database.write(in_one, flushed=True)
 
     async def blobs(self, digests: Collection[str]) -> set[str]:
         table, named = self._table, set[str]()

@@ -36,12 +36,18 @@ class Database:
         return self.about.partition(" ")[0]
 
     async def write(
-        self, work: Callable[[], Coroutine[Any, Any, T]], *, in_turn: str | None = None
+        self,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        in_turn: str | None = None,
+        flushed: bool = False,
     ) -> T:
         """Run `work` in one transaction. Once begun it goes to its end, also where its requester is
         cancelled: the connection is never left in the middle of one. Those with the same `in_turn`
-        run one after the other, whichever process they are of."""
-        task = asyncio.create_task(self._in_transaction(work, in_turn), name="database-write")
+        run one after the other, whichever process they are of. `flushed`: this one, and all before
+        it, survive a power cut, whatever the settings say."""
+        working = self._in_transaction(work, in_turn, flushed=flushed)
+        task = asyncio.create_task(working, name="database-write")
         self._writes.add(task)
         task.add_done_callback(self._written)
         return await asyncio.shield(task)
@@ -56,9 +62,10 @@ class Database:
             await asyncio.wait(self._writes)
 
     async def _in_transaction(
-        self, work: Callable[[], Coroutine[Any, Any, T]], turn: str | None
+        self, work: Callable[[], Coroutine[Any, Any, T]], turn: str | None, *, flushed: bool
     ) -> T:
-        async with self._engine.transaction():
+        engine = self._engine
+        async with engine.flushed_transaction() if flushed else engine.transaction():
             if turn is not None:
                 await self._engine.take_turn(turn)
             return await work()

@@ -7,8 +7,10 @@ import msgspec
 
 from orchestrator.protocol.chat import SequencedEvent
 from orchestrator.protocol.ids import ClientId, SessionId
+from orchestrator.sessions.errors import StorageFailed
 from orchestrator.sessions.ports import LogEntry
 from orchestrator.storage.database import Database
+from orchestrator.storage.kept_engine import RowExists
 
 MAX_ROWS = 1_000
 """Rows in one statement: databases bound the number of its parameters."""
@@ -29,6 +31,14 @@ class PiccoloEventLog:
         self._table = database.tables.events
 
     async def append(self, session: SessionId, entries: list[LogEntry]) -> None:
+        """May be repeated: where a server's answer was lost, so is whether it was done."""
+        try:
+            await self._append(session, entries)
+        except RowExists:
+            if not await self._holds(session, entries):
+                raise
+
+    async def _append(self, session: SessionId, entries: list[LogEntry]) -> None:
         if len(entries) <= MAX_ROWS:
             await self._insert(session, entries)  # one statement is a transaction by itself
             return
@@ -79,6 +89,16 @@ class PiccoloEventLog:
         table = self._table
         sent = (table.session == session) & (table.client_id == client_id)
         return bool(await table.select(table.seq).where(sent).first().run())
+
+    async def _holds(self, session: SessionId, entries: list[LogEntry]) -> bool:
+        """Exactly these."""
+        first, last = entries[0].seq, entries[-1].seq
+        try:
+            there = await self.read(session, after=first - 1, before=last + 1, limit=len(entries))
+        except StorageFailed:  # in a transaction that is broken
+            return False
+        told = [(one.seq, one.at, bytes(one.event)) for one in there]
+        return told == [(one.seq, one.at, bytes(one.body)) for one in entries]
 
     async def _insert(self, session: SessionId, entries: list[LogEntry]) -> None:
         """As one statement put together here: Piccolo's row objects cost seven times as much, and a

@@ -5,6 +5,12 @@ from typing import Any, Protocol
 from piccolo.engine.base import Engine
 from piccolo.querystring import QueryString
 
+from orchestrator.sessions.errors import StorageFailed
+
+
+class RowExists(StorageFailed):
+    """Another row has what may be there only once."""
+
 
 class KeptEngine(Protocol):
     """An open database. Every call raises StorageFailed where the driver raises anything."""
@@ -29,6 +35,9 @@ class KeptEngine(Protocol):
     async def run_ddl(self, ddl: str, in_pool: bool = True) -> Any: ...  # noqa: FBT001, FBT002 - Piccolo's own signature
 
     def transaction(self) -> Any: ...
+
+    def flushed_transaction(self) -> Any:
+        """One that survives a power cut, and with it all that were before."""
 
 
 def as_piccolo(engine: KeptEngine) -> Engine[Any]:

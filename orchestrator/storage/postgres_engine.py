@@ -15,8 +15,11 @@ from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 from piccolo.querystring import QueryString
 
 from orchestrator.sessions.errors import StorageFailed
+from orchestrator.storage.kept_engine import RowExists
 from orchestrator.storage.settings import StorageSettings
 
+MIGRATION_SECONDS = 6 * 3600.0
+"""For one statement of a migration: it may build an index over years of events."""
 OLDEST_SERVER = 130_000
 """13.0; older ones are without care of their makers."""
 
@@ -137,6 +140,10 @@ class PooledPostgresEngine(PostgresEngine):
         turn = QueryString("SELECT pg_advisory_xact_lock(hashtextextended({}, 0))", name)
         await self.run_querystring(turn)
 
+    def flushed_transaction(self) -> PooledTransaction:
+        """The server's own `synchronous_commit` says so of each."""
+        return self.transaction()
+
     async def run_querystring(
         self,
         querystring: QueryString,
@@ -150,16 +157,17 @@ class PooledPostgresEngine(PostgresEngine):
         ddl: str,
         in_pool: bool = True,  # noqa: ARG002, FBT001, FBT002 - Piccolo's own signature
     ) -> Any:
-        return await self._fetch(ddl, ())
+        return await self._fetch(ddl, (), limit=MIGRATION_SECONDS)
 
-    async def _fetch(self, query: str, args: Sequence[Any]) -> Any:
+    async def _fetch(self, query: str, args: Sequence[Any], *, limit: float | None = None) -> Any:
+        """`limit`: the settings' for one statement, unless it is told."""
         transaction = self.current_transaction.get()
         held = [_storable(arg) for arg in args]
         with translated():
             if transaction is not None:
-                return await transaction.connection.fetch(query, *held)
+                return await transaction.connection.fetch(query, *held, timeout=limit)
             async with self.connections.acquire(timeout=self._patience) as connection:
-                return await connection.fetch(query, *held)
+                return await connection.fetch(query, *held, timeout=limit)
 
 
 @asynccontextmanager
@@ -190,6 +198,8 @@ def translated() -> Iterator[None]:
     """Turn the driver's errors into StorageFailed, with a sentence where the reason is known."""
     try:
         yield
+    except pg.UniqueViolationError as error:
+        raise RowExists from error
     except (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, OSError) as error:
         raise StorageFailed(_sentence(error)) from error
 

@@ -16,6 +16,7 @@ import aiosqlite
 from piccolo.engine.sqlite import SQLiteEngine, SQLiteTransaction, TransactionType, dict_factory
 
 from orchestrator.sessions.errors import StorageFailed
+from orchestrator.storage.kept_engine import RowExists
 from orchestrator.storage.settings import StorageSettings
 
 DIALECT = {
@@ -44,6 +45,7 @@ class KeptTransaction(SQLiteTransaction):
     """A transaction on the writing connection, alone on it until its end."""
 
     engine: "KeptSQLiteEngine"
+    flushes = False
 
     async def __aenter__(self) -> "KeptTransaction":
         if self._parent is not None:
@@ -52,6 +54,8 @@ class KeptTransaction(SQLiteTransaction):
         try:
             with translated():
                 self.connection = self.engine.writer
+                if self.flushes:  # a flush of the log holds all that was committed before
+                    await self.connection.execute("PRAGMA synchronous = FULL")
                 await self.connection.execute("BEGIN IMMEDIATE")
         except BaseException:
             self.engine.writing.release()
@@ -65,6 +69,8 @@ class KeptTransaction(SQLiteTransaction):
         try:
             with translated():
                 await (self._commit_or_rollback() if exception is None else self._undo())
+                if self.flushes:
+                    await self.connection.execute(self.engine.synchronous)
         finally:
             self.engine.current_transaction.reset(self.context)
             self.engine.writing.release()
@@ -90,9 +96,10 @@ class KeptSQLiteEngine(SQLiteEngine):
     before_migrations: tuple[str, ...] = ()
     about = f"SQLite {sqlite3.sqlite_version}"
 
-    def __init__(self, path: Path, *, writer: aiosqlite.Connection) -> None:
+    def __init__(self, path: Path, *, writer: aiosqlite.Connection, synchronous: str) -> None:
         super().__init__(path=str(path))
         self.writer = writer
+        self.synchronous = synchronous
         self.writing = asyncio.Lock()
         self.readers: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
 
@@ -104,6 +111,11 @@ class KeptSQLiteEngine(SQLiteEngine):
         return KeptTransaction(
             engine=self, transaction_type=transaction_type, allow_nested=allow_nested
         )
+
+    def flushed_transaction(self) -> KeptTransaction:
+        transaction = self.transaction()
+        transaction.flushes = True
+        return transaction
 
     async def take_turn(self, name: str) -> None:
         """There is one writing transaction at a time, whatever its name."""
@@ -151,7 +163,9 @@ async def open_sqlite(path: Path, settings: StorageSettings) -> AsyncIterator[Ke
             _make_file(path)
             connections.append(await _connect(path, settings))
             await _prepare_writer(connections[0], settings)
-            engine = KeptSQLiteEngine(path, writer=connections[0])
+            engine = KeptSQLiteEngine(
+                path, writer=connections[0], synchronous=_synchronous(settings)
+            )
             for _ in range(settings.readers):
                 connections.append(await _connect(path, settings))
                 await connections[-1].execute("PRAGMA query_only = ON")
@@ -175,6 +189,8 @@ def translated() -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError, OverflowError, UnicodeEncodeError) as error:
         name = getattr(error, "sqlite_errorname", "")
+        if name in {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}:
+            raise RowExists from error
         known = (sentence for prefix, sentence in REASONS.items() if name.startswith(prefix))
         raise StorageFailed(next(known, None)) from error
 
@@ -193,7 +209,11 @@ async def _connect(path: Path, settings: StorageSettings) -> aiosqlite.Connectio
     return connection
 
 
+def _synchronous(settings: StorageSettings) -> str:
+    return f"PRAGMA synchronous = {settings.synchronous.upper()}"
+
+
 async def _prepare_writer(connection: aiosqlite.Connection, settings: StorageSettings) -> None:
     await connection.execute("PRAGMA journal_mode = WAL")
-    await connection.execute(f"PRAGMA synchronous = {settings.synchronous.upper()}")
+    await connection.execute(_synchronous(settings))
     await connection.execute("PRAGMA journal_size_limit = 67108864")

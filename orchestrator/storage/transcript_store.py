@@ -8,7 +8,7 @@ before it. Nothing here parses a line.
 import io
 import time
 from asyncio import to_thread
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -70,7 +70,7 @@ class PiccoloTranscriptStore:
                     await self._remove(session, key, branch, gone=text.id, below=False)
                 await self._add_batch(session, key, branch, text, summarised=told is not None)
 
-        await self._database.write(in_one)
+        await self._write(session, in_one)
 
     async def last_n(self, session: SessionId, sandbox: SandboxId) -> int:
         rows = await self._texts.raw(sql.LAST_N, session, sandbox).run()
@@ -115,7 +115,7 @@ class PiccoloTranscriptStore:
                 await self._remove(session, key, branch, gone=mark.id, below=not key.subpath)
                 await self._add_batch(session, key, branch, mark, gone=mark.id)
 
-        await self._database.write(in_one)
+        await self._write(session, in_one)
 
     async def size(self, session: SessionId) -> int:
         """With the summaries, and with what is in no branch any more: it is on the disk."""
@@ -135,7 +135,14 @@ class PiccoloTranscriptStore:
             copied = (into, position, session, branch, position)
             await table.raw(sql.COPY_BATCHES, *copied).run()
 
-        await self._database.write(in_one)
+        await self._write(session, in_one)
+
+    async def _write(
+        self, session: SessionId, work: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Of one session one after the other, also with what goes on although its requester is
+        gone: the numbers of texts are the order in which they came, and no lower one comes late."""
+        await self._database.write(work, in_turn=f"transcripts {session}")
 
     async def _add_text(
         self,

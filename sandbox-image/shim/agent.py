@@ -25,7 +25,6 @@ from orchestrator.protocol.commands import (
     AnswerQuestion,
     Interrupt,
     OpenTransfer,
-    PendingTool,
     ResumeAgent,
     SandboxCommand,
     SetModel,
@@ -38,6 +37,7 @@ from orchestrator.protocol.sandbox_events import (
     AgentDied,
     AgentResumed,
     CommandFailed,
+    ConversationReset,
     ModelChanged,
     PermissionModeChanged,
     SystemNoted,
@@ -46,7 +46,6 @@ from orchestrator.protocol.transcripts import TranscriptSynced
 from orchestrator.protocol.wire import Unrecognised
 from shim.agent_client import AgentClient, AgentClients
 from shim.context import ContextGauge
-from shim.files import Unfit
 from shim.foreign_values import as_dict, as_text
 from shim.hooks import Hooks
 from shim.mcp_servers import ToolServers
@@ -55,10 +54,11 @@ from shim.options import WORKSPACE, agent_options
 from shim.outbox import EventOutbox
 from shim.permissions import AnswerUnexpected, InputChanged, Permissions
 from shim.policies import Policies
+from shim.resuming import NotResumed, Resuming
 from shim.stderr import StderrTail
 from shim.stopping import end_processes, stop_turn
-from shim.transcript_files import NoSuchTranscript, TranscriptFiles
-from shim.transcript_store import StoreUnavailable, TranscriptStore
+from shim.transcript_files import TranscriptFiles
+from shim.transcript_store import TranscriptStore
 from shim.translation import Translator
 from shim.turns import Turn, TurnKnown, TurnRunning, Turns
 
@@ -66,8 +66,6 @@ CALL_SECONDS = 10.0
 """For what the CLI answers by itself: model, mode, interrupt."""
 INTERRUPT_PATIENCE = 10.0
 """From an interrupt to the end of its turn; then the turn is ended without the CLI."""
-TAKE_UP_SECONDS = 3.0
-"""A resumed CLI asks again what was pending while it still connects."""
 MAX_COMMANDS = 100
 """Commands that wait for an earlier one. The control plane sends a few."""
 
@@ -93,7 +91,7 @@ class Agent:
         self._workspace = workspace
         self._say = outbox.say
         self.transcripts = TranscriptStore(outbox)
-        self._files = TranscriptFiles(self.transcripts, say=outbox.say, workspace=workspace)
+        self._files = TranscriptFiles(self.transcripts, workspace=workspace)
         self._stderr = StderrTail(outbox.say)
         self._turns = Turns(outbox.say)
         self._policies = Policies(setup)
@@ -112,6 +110,14 @@ class Agent:
         self._syncing = asyncio.Lock()
         self._is_gone = False
         self._clients = AgentClients(self._new_client(self._options(setup), transport=transport))
+        self._resuming = Resuming(
+            files=self._files,
+            clients=self._clients,
+            permissions=self._permissions,
+            turns=self._turns,
+            new_client=self._next_client,
+            contained=contained,
+        )
 
     def _options(self, setup: AgentSetup, *, resume: str | None = None) -> ClaudeAgentOptions:
         return agent_options(
@@ -147,7 +153,8 @@ class Agent:
         return self._clients.current
 
     async def run(self) -> None:
-        """Until the agent is gone. Then its turn is ended and its death is said."""
+        """Until the agent is gone. Then its death is said: what becomes of its turn and of what it
+        asked is not for its sandbox to say."""
         obeying = asyncio.create_task(self._obey_commands(), name="commands")
         try:
             self._bury(await self._clients.death())
@@ -293,59 +300,34 @@ class Agent:
                 self._say(TranscriptSynced(sync_id=command.sync_id, repaired=repaired))
 
     async def _resume(self, command: ResumeAgent) -> None:
-        """The agent that there is stays until there is something to be resumed."""
+        """The agent that there is stays until there is something to take its place."""
         began = time.monotonic()
         if self._turns.current is not None:
             self._fail(_tag(command), "A turn is running.")
             return
         try:
-            await self._files.restore(command.agent_session_id)
-            pending = command.pending if await self._can_put_off(command) else None
-        except NoSuchTranscript:
-            self._fail(_tag(command), "There is nothing of that conversation.")
+            resumed = await self._resuming.resume(command)
+        except NotResumed as failure:
+            self._fail(_tag(command), failure.sentence)
             return
-        except (StoreUnavailable, Unfit, OSError) as error:
-            self._fail(_tag(command), f"The conversation could not be read: {error}")
-            return
-        is_asked = await self._replace_client(command, pending)
         took = int((time.monotonic() - began) * 1000)
         session = command.agent_session_id
-        self._say(AgentResumed(agent_session_id=session, took_ms=took, pending=is_asked))
+        self._say(AgentResumed(agent_session_id=session, took_ms=took, pending=resumed.asks))
+        if resumed.anew:
+            self._say(ConversationReset(agent_session_id=session))
+            return
         for event in self._translator.resumed(self._files.todo_entries(session)):
             self._say(event)
 
-    async def _can_put_off(self, command: ResumeAgent) -> bool:
-        pending = command.pending
-        if pending is None:
-            return False
-        return await self._files.put_off(command.agent_session_id, pending.tool_use_id)
-
-    async def _replace_client(self, command: ResumeAgent, pending: PendingTool | None) -> bool:
-        """Whether what is pending was asked again. Raises AgentUnavailable: then the sandbox has no
-        agent any more, and says so."""
+    def _next_client(self, command: ResumeAgent, resume: str | None) -> AgentClient:
         setup = msgspec.structs.replace(
             self._setup,
             model=command.model or self._setup.model,
             permission_mode=command.permission_mode or self._setup.permission_mode,
         )
-        client = self._new_client(self._options(setup, resume=command.agent_session_id))
         self._permissions.withdraw_all()
         self._translator = Translator()
-        if pending is None:
-            await self._clients.replace(client)
-            return False
-        return await self._take_up(pending, client)
-
-    async def _take_up(self, pending: PendingTool, client: AgentClient) -> bool:
-        """Goes on with the turn whose answer was awaited. One that asks nothing is stopped."""
-        expected = self._permissions.expect(pending)
-        turn = self._turns.take_up(pending.turn_id)
-        await self._clients.replace(client)
-        if await expected.was_asked(seconds=TAKE_UP_SECONDS):
-            return True
-        await stop_turn(turn, client, contained=self._contained)
-        await self._turns.lose(turn, seconds=TAKE_UP_SECONDS)
-        return False
+        return self._new_client(self._options(setup, resume=resume))
 
     def _take(self, message: Message) -> None:
         for event in self._translator.translate(message):
@@ -364,8 +346,8 @@ class Agent:
 
     def _bury(self, death: AgentDied) -> None:
         self._is_gone = True
-        self._permissions.withdraw_all()
-        self._turns.cut_off(outcome="failed", subtype="agent_died", text=death.text)
+        self._permissions.close()
+        self._turns.abandon()
         while not self._commands.empty():
             self._refuse(self._commands.get_nowait())
         self._say(
@@ -373,11 +355,8 @@ class Agent:
         )
 
     def _refuse(self, command: SandboxCommand) -> None:
-        """The agent is gone; a turn still has to have an end."""
-        if isinstance(command, StartTurn):
-            self._turns.begin(command.turn_id)
-            self._turns.cut_off(outcome="failed", subtype="agent_died", text="The agent is gone.")
-        else:
+        """The agent is gone. A turn that began too late for it is open all the same."""
+        if not isinstance(command, StartTurn):
             self._fail(_tag(command), "The agent is gone.")
 
     def _fail(self, command: str, text: str) -> None:

@@ -127,16 +127,34 @@ class AgentClients:
             if death is not None:
                 return death
 
-    async def replace(self, client: AgentClient) -> None:
-        """Raises AgentUnavailable: then there is no client any more."""
+    async def replace(
+        self,
+        client: AgentClient,
+        *,
+        otherwise: Callable[[AgentUnavailable], AgentClient | None] = lambda _why: None,
+    ) -> None:
+        """`otherwise`: who takes the place where this one cannot. Raises AgentUnavailable: then
+        there is no client any more."""
         replacing = self._replacing = asyncio.get_running_loop().create_future()
         try:
-            await self.current.close()
-            self.current = client
-            await client.connect()
+            await self._put(client, otherwise)
         except AgentUnavailable as error:
             replacing.set_result(AgentDied(text=error.sentence))
             raise
         finally:
             if not replacing.done():
                 replacing.set_result(None)
+
+    async def _put(
+        self, client: AgentClient, otherwise: Callable[[AgentUnavailable], AgentClient | None]
+    ) -> None:
+        await self.current.close()
+        self.current = client
+        try:
+            await client.connect()
+        except AgentUnavailable as error:
+            if (another := otherwise(error)) is None:
+                raise
+            await client.close()
+            self.current = another
+            await another.connect()

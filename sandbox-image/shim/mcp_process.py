@@ -23,8 +23,10 @@ from pydantic import ValidationError
 MAX_LINE_BYTES = 16 << 20
 """Of one message: a few large images."""
 FLOOD_BYTES = 64 << 20
+FLOOD_LINES = 20_000
+"""However short: each takes some of the core that serves the link, too."""
 FLOOD_SECONDS = 10.0
-"""More than that in this time is no answer to anything."""
+"""More than either in this time is no answer to anything."""
 LAST_WORDS = 2_000
 """Characters of its standard error that are kept."""
 PATIENCE = 1.0
@@ -99,6 +101,7 @@ class ServerProcess:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - what was not read keeps it open
         for stream in (self._said, self.reads, self.writes, self._to_say):
             stream.close()
 
@@ -122,6 +125,7 @@ class ServerProcess:
         try:
             while line := await process.stdout.readline():
                 pace.count(len(line))
+                await asyncio.sleep(0)  # many lines may be there already; others have their turn
                 with contextlib.suppress(ValidationError):  # a print that strayed, or no JSON-RPC
                     message = jsonrpc_message_adapter.validate_json(line, by_name=False)
                     await self._said.send(SessionMessage(message))
@@ -161,11 +165,13 @@ class _Pace:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._bytes = 0
+        self._lines = 0
 
     def count(self, size: int) -> None:
         now = time.monotonic()
         if now - self._began > FLOOD_SECONDS:
-            self._began, self._bytes = now, 0
+            self._began, self._bytes, self._lines = now, 0, 0
         self._bytes += size
-        if self._bytes > FLOOD_BYTES:
+        self._lines += 1
+        if self._bytes > FLOOD_BYTES or self._lines > FLOOD_LINES:
             raise Flooded

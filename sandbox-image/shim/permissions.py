@@ -101,11 +101,14 @@ class Expected:
             self._came.set_result(well)
 
     async def was_asked(self, *, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._came
-        except TimeoutError:
-            return False
+        """False is final: what asks later is denied."""
+        await asyncio.wait({self._came}, timeout=seconds)
+        self.came(well=False)
+        return self._came.result()
+
+    @property
+    def is_given_up(self) -> bool:
+        return self._came.done()
 
 
 class Permissions:
@@ -154,7 +157,7 @@ class Permissions:
             return PermissionResultDeny(message=TOO_LARGE)
         asked = asked_about(tool_name, shown, context)
         if expected is not None:
-            before = as_before(asked, expected.pending)
+            before = None if expected.is_given_up else as_before(asked, expected.pending)
             expected.came(well=before is not None)
             if before is None:
                 return PermissionResultDeny(message=ANOTHER, interrupt=True)

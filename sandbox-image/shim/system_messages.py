@@ -18,11 +18,8 @@ from orchestrator.protocol.sandbox_events import (
     SandboxEvent,
     StatusReported,
     SystemNoted,
-    TaskFinished,
-    TaskProgressed,
-    TaskStarted,
-    TaskUpdated,
 )
+from orchestrator.protocol.task_events import TaskFinished, TaskProgressed, TaskStarted, TaskUpdated
 from shim.foreign_values import (
     as_dict,
     as_int,

@@ -8,16 +8,17 @@ that is in them is believed, and a line that is none is left out.
 import asyncio
 import contextlib
 import json
+import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from claude_agent_sdk import project_key_for_directory
 
-from orchestrator.protocol.sandbox_events import SandboxWord
-from orchestrator.protocol.transcripts import TranscriptKey, TranscriptReplaced
+from orchestrator.protocol.transcripts import TranscriptKey
+from shim.bounds import bounded
 from shim.foreign_values import as_dict
 from shim.pending_tool import TOOL_ROWS, Continuation, continuation
 from shim.transcript_pieces import as_lines
@@ -36,6 +37,8 @@ _PREFIX = 96
 _OF_TODOS = re.compile(rb'"TodoWrite"|"Task(Create|Update|List)"|"(task|taskId|tasks)":')
 _SESSION_ID = re.compile(r"\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
+log = logging.getLogger("shim.transcript_files")
+
 
 class NoSuchTranscript(Exception):
     """The store has nothing of this agent session."""
@@ -46,12 +49,10 @@ class TranscriptFiles:
         self,
         store: TranscriptStore,
         *,
-        say: Callable[[SandboxWord], None],
         workspace: str,
         home: Path | None = None,
     ) -> None:
         self._store = store
-        self._say = say
         self._project = project_key_for_directory(workspace)
         self._folder = (home or Path.home()) / ".claude" / "projects" / self._project
         self._distrusted: set[str] = set()
@@ -91,8 +92,9 @@ class TranscriptFiles:
                     await asyncio.sleep(PERIOD)
                     missing = await asyncio.to_thread(self._missing)
         spoilt = missing | self._distrusted
-        for agent_session in sorted(spoilt):
-            await self._say_anew(agent_session)
+        for key, path in await asyncio.to_thread(lambda: list(self._files())):
+            if key.agent_session in spoilt:
+                await self._say_anew(key, path)
         self._distrusted -= spoilt
         return bool(spoilt)
 
@@ -139,19 +141,24 @@ class TranscriptFiles:
             if _count(path) > self._store.said.get(key, 0)
         }
 
-    async def _say_anew(self, agent_session: str) -> None:
-        for key, path in list(self._files()):
-            if key.agent_session == agent_session:
-                self._store.forget(key)
-                self._say(TranscriptReplaced(key=key))
-                for lines, entries in _batches(path):
-                    await self._store.say(key, lines, entries)
+    async def _say_anew(self, key: TranscriptKey, path: Path) -> None:
+        """A file that cannot be said keeps no other one from it."""
+        try:
+            batches, is_first = _batches(path), True
+            while batch := await asyncio.to_thread(next, batches, None):
+                await self._store.say(key, *batch, replaces=is_first)
+                is_first = False
+        except Exception as error:  # noqa: BLE001 - whatever a tool wrote there
+            log.warning("transcript.not_repaired", extra={"reason": repr(error)[:500]})
 
     def _files(self) -> Iterator[tuple[TranscriptKey, Path]]:
+        """Those whose names the CLI gives: anything else in there is somebody else's."""
         for path in sorted(self._folder.glob("**/*.jsonl")):
             inside = path.relative_to(self._folder).with_suffix("")
-            if path.is_file() and not path.is_symlink():
-                yield self.key(inside.parts[0], "/".join(inside.parts[1:])), path
+            key = self.key(inside.parts[0], "/".join(inside.parts[1:]))
+            is_file = path.is_file() and not path.is_symlink()
+            if is_file and _SESSION_ID.match(key.agent_session) and _is_sayable(key):
+                yield key, path
 
     def _path(self, key: TranscriptKey) -> Path:
         if not key.subpath:
@@ -175,6 +182,11 @@ def _is_safe(subpath: str) -> bool:
     """Whether it stays where it belongs: it comes from what an earlier sandbox said."""
     parts = PurePosixPath(subpath).parts
     return bool(parts) and "/" not in parts and ".." not in parts and "\0" not in subpath
+
+
+def _is_sayable(key: TranscriptKey) -> bool:
+    """Whether it crosses the link as it is, and is taken there."""
+    return key.subpath.isprintable() and bounded(key) == key
 
 
 def _write(file: Any, chunk: bytes) -> None:

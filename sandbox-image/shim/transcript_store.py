@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from claude_agent_sdk import SessionKey, SessionStore, fold_session_summary
 
-from orchestrator.protocol.transcripts import TranscriptAsked, TranscriptKey
+from orchestrator.protocol.transcripts import TranscriptAsked, TranscriptKey, TranscriptReplaced
 from shim.bounds import bounded
 from shim.files import Unfit
 from shim.foreign_values import as_dict, as_list, as_text
@@ -97,19 +97,27 @@ class TranscriptStore(SessionStore):
             await self.say(_from_sdk(key), as_lines(entries), entries)
             self._note_tool_uses(entries)
 
-    async def say(self, key: TranscriptKey, lines: str, entries: list[Entry]) -> None:
-        """All of a batch or nothing of it: there is no waiting between its pieces."""
+    async def say(
+        self, key: TranscriptKey, lines: str, entries: list[Entry], *, replaces: bool = False
+    ) -> None:
+        """All of a batch or nothing of it: there is no waiting between its pieces, nor after the
+        word that it replaces what there was. Raises BatchTooLarge."""
         await self._outbox.room()
+        if replaces:
+            self._forget(key)
         folded = None if key.subpath else self._folded(key, entries)
-        for piece in pieces(key, lines, summary=folded and folded["data"]):
+        batch = pieces(key, lines, summary=folded and folded["data"])
+        if replaces:
+            self._outbox.say(TranscriptReplaced(key=key))
+        for piece in batch:
             self._outbox.say(piece)
         count = sum(CONVERSATION in as_dict(entry) for entry in entries)
         self.said[key] = self.said.get(key, 0) + count
         if folded is not None:
             self._summaries[key] = folded
 
-    def forget(self, key: TranscriptKey) -> None:
-        """What was said of this file does not count any more: it is said anew."""
+    def _forget(self, key: TranscriptKey) -> None:
+        """What was said of this file does not count any more."""
         self.said.pop(key, None)
         self._summaries.pop(key, None)
 
@@ -131,7 +139,7 @@ class TranscriptStore(SessionStore):
         await self._lines("delete", deleted)
         for known in list(self.said):
             if known == deleted or (not deleted.subpath and _belongs(known, deleted)):
-                self.forget(known)
+                self._forget(known)
 
     async def fetch(self, what: What, key: TranscriptKey, take: Callable[[bytes], None]) -> bool:
         """False where there is nothing under the key. Raises StoreUnavailable, and as `take`."""

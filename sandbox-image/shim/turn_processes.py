@@ -19,6 +19,8 @@ ROUNDS = 50
 """What is killed may have begun more meanwhile. Process numbers are limited, so this ends."""
 PAUSE = 0.02
 """Seconds between rounds: the dead have to be gone."""
+EMPTY_LOOKS = 3
+"""In a row, to be believed: what forks and ends all the time is missed by a look now and then."""
 INIT = 1
 """Where orphans go. Only in a container of one's own are they nobody else's."""
 OUTSIDE = 0
@@ -78,9 +80,11 @@ async def kill_begun_since(
 ) -> int:
     """Returns how many there were. They get no say: a person said stop."""
     killed: set[Identity] = set()
+    empty = 0
     for _ in range(ROUNDS):
         found = begun_since(before, running(proc), roots=roots)
-        if not found:
+        empty = 0 if found else empty + 1
+        if empty >= EMPTY_LOOKS:
             break
         for process in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -14,7 +14,8 @@ from typing import Any
 from claude_agent_sdk import ResultMessage
 
 from orchestrator.protocol.ids import TurnId
-from orchestrator.protocol.sandbox_events import SandboxEvent, TaskFinished, TaskStarted
+from orchestrator.protocol.sandbox_events import SandboxEvent
+from orchestrator.protocol.task_events import TaskFinished, TaskStarted
 from shim.foreign_values import as_dict, as_list
 from shim.turn_processes import identities, running
 from shim.turn_results import Outcome, turn_cut_off, turn_ended
@@ -119,6 +120,12 @@ class Turns:
         took = int((time.monotonic() - turn.began) * 1000)
         ended = turn_cut_off(turn.id, outcome=outcome, subtype=subtype, text=text, duration_ms=took)
         self._end(turn, ended)
+
+    def abandon(self) -> None:
+        """Its agent is gone: for this sandbox the current turn is over, and nothing is said."""
+        turn, self.current = self.current, None
+        if turn is not None:
+            turn.ended.set()
 
     def _end(self, turn: Turn, ended: SandboxEvent) -> None:
         self.current = None

@@ -29,6 +29,9 @@ fills both and the content up to whole blocks."""
 LONGEST_HEADER = 64 << 10
 """Of one entry: the longest path, twice, and room to spare."""
 REMOVAL_SECONDS = 60.0
+PAGE_BYTES = 4 << 10
+"""What a tmpfs gives a file at a time."""
+_ZEROS = bytes(PAGE_BYTES)
 
 
 class Unpacked(NamedTuple):
@@ -223,12 +226,20 @@ def _write(member: tarfile.TarInfo, name: str, directory: int, stream: ArchiveSt
 
 def _put(file: int, piece: bytes) -> None:
     """Pages of zeros become holes: a sparse file takes no more room than it did."""
-    if piece.count(0) == len(piece):
-        os.lseek(file, len(piece), os.SEEK_CUR)
+    if piece.find(_ZEROS) < 0:
+        _write_all(file, memoryview(piece))
         return
-    view = memoryview(piece)
-    while view:
-        view = view[os.write(file, view) :]
+    for start in range(0, len(piece), PAGE_BYTES):
+        page = piece[start : start + PAGE_BYTES]
+        if page.count(0) == len(page):
+            os.lseek(file, len(page), os.SEEK_CUR)
+        else:
+            _write_all(file, memoryview(page))
+
+
+def _write_all(file: int, rest: memoryview) -> None:
+    while rest:
+        rest = rest[os.write(file, rest) :]
 
 
 def _set_time(name: str, directory: int, member: tarfile.TarInfo) -> None:

@@ -114,3 +114,9 @@ def memory_of(casemate: RunningCasemate, field: str) -> int:
     """Bytes of the control plane: `VmRSS` now, `VmHWM` at most."""
     lines = Path(f"/proc/{casemate.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{field}:"))
+
+
+def cpu_of(casemate: RunningCasemate) -> float:
+    """Seconds of processor time of the control plane so far."""
+    fields = Path(f"/proc/{casemate.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100

@@ -10,13 +10,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from orchestrator.protocol.chat import Stop
+from orchestrator.protocol.control_events import CheckpointFailed, CheckpointTaken, SandboxLost
 from orchestrator.protocol.file_names import split_path
 from orchestrator.protocol.sandbox_events import TextWritten
 from orchestrator.testing.chat_client import ApiClient
 from orchestrator.testing.running_casemate import RunningCasemate
 
 from .cases import attack
-from .intruder import SHIMS_PYTHON, Intruder, script
+from .intruder import SHIMS_PYTHON, Intruder, cpu_of, script, until
 
 MIB = 1 << 20
 MOST_GROWTH = 120 * MIB
@@ -40,6 +42,15 @@ LIES = {
     "silence": "/content",
     "nonsense": "",
 }
+
+
+BOMBS = (
+    "endless checkpoint",
+    "crumbs of a checkpoint",
+    "a checkpoint of 2 PiB",
+    "a checkpoint of many",
+    "a checkpoint of headers",
+)
 
 
 async def fetch(client: ApiClient, session: str, route: str, path: str) -> tuple[int, bytes]:
@@ -212,6 +223,46 @@ async def test_lies_about_files_are_no_files(
 
 @attack(
     "A28",
+    "A31",
+    tried="take the shim's place and hand over checkpoints without end, in crumbs, of any size",
+    protects="the disk that holds everybody's checkpoints, and the control plane's memory",
+)
+@pytest.mark.timeout(300)
+async def test_a_bomb_is_no_checkpoint(
+    ada: ApiClient, neighbour: Intruder, casemate: RunningCasemate
+) -> None:
+    """Each is broken off with a reason, nothing of it stays on the disk, and the neighbour's files
+    are kept meanwhile."""
+    before, room = _memory(casemate, "VmRSS"), asyncio.Semaphore(2)
+
+    async def hostile(lie: str) -> str:
+        async with room, Intruder.of(ada) as inside:
+            await inside.start(script("file_liar", lie, python=SHIMS_PYTHON))
+            await inside.chat.until(
+                lambda c: "LIAR IS HERE" in {text.text for text in c.of(TextWritten)}, limit=60
+            )
+            await inside.chat.send(Stop())
+            ended = await inside.chat.until(
+                lambda c: [*c.of(CheckpointFailed), *c.of(SandboxLost)], limit=120
+            )
+            assert inside.chat.of(CheckpointTaken) == []
+            return str(ended[0].tag)
+
+    *_, kept = await asyncio.gather(*map(hostile, BOMBS), _keeps(neighbour))
+    assert kept
+    await until(lambda: not list((casemate.home / "data").rglob("incoming/*")))
+    assert _memory(casemate, "VmRSS") - before < MOST_GROWTH
+    await neighbour.works()
+
+
+async def _keeps(inside: Intruder) -> int:
+    await inside.bash("echo kept >file")
+    await inside.idle()
+    return len(await inside.chat.until(lambda c: c.of(CheckpointTaken), limit=60))
+
+
+@attack(
+    "A28",
     tried="dial the link and hang up in a loop, also at addresses of transfers",
     protects="the control plane's processor, and transfers that somebody else ordered",
 )
@@ -224,9 +275,9 @@ async def test_dialling_in_a_loop_costs_the_dialler(
     """No guessed transfer is let in, and accepting connections costs the control plane little."""
     asking = asyncio.create_task(intruder.probe("dial_loop", "8"))
     await asyncio.sleep(2)
-    before, began = _cpu(casemate), time.monotonic()
+    before, began = cpu_of(casemate), time.monotonic()
     await asyncio.sleep(5)
-    share = (_cpu(casemate) - before) / (time.monotonic() - began)
+    share = (cpu_of(casemate) - before) / (time.monotonic() - began)
     await neighbour.works()
     found = await asking
     record_property("processor_share", round(share, 3))
@@ -239,9 +290,3 @@ async def test_dialling_in_a_loop_costs_the_dialler(
 def _memory(casemate: RunningCasemate, field: str) -> int:
     lines = Path(f"/proc/{casemate.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{field}:"))
-
-
-def _cpu(casemate: RunningCasemate) -> float:
-    """Seconds of processor time so far."""
-    fields = Path(f"/proc/{casemate.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100

@@ -5,6 +5,7 @@ Each is said in the shim's place by what runs beside it.
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from orchestrator.testing.chat_client import ApiClient
 from orchestrator.testing.running_casemate import RunningCasemate
 
 from .cases import attack
-from .intruder import SHIMS_PYTHON, Intruder, memory_of, script
+from .intruder import SHIMS_PYTHON, Intruder, cpu_of, docker, memory_of, script, until
 
 MIB = 1 << 20
 MOST_GROWTH = 160 * MIB
+MOST_CPU = 0.6
+"""Of a processor, for the control plane beside a sandbox that keeps it busy."""
 SLACK = 500
 """What others on the machine may take meanwhile."""
 MEASURED = '{"type":"memory_measured","usage":%s,"working_set":1,"limit":1}'
@@ -60,13 +63,16 @@ async def say(intruder: Intruder, told: list[dict[str, Any]]) -> None:
 async def test_what_is_out_of_bounds_ends_its_own_session(
     ada: ApiClient, neighbour: Intruder, casemate: RunningCasemate
 ) -> None:
-    """Each is cut off with a reason; the session is over for good and listed as such."""
+    """Each is cut off with a reason, is gone, and its session is listed like every other."""
+    logged = len(casemate.log)
     room = asyncio.Semaphore(4)
 
     async def hostile(name: str) -> tuple[str, str]:
         async with room, Intruder.of(ada) as inside:
+            sandbox = await inside.sandbox()
             await say(inside, OUT_OF_BOUNDS[name])
             _, lost = await inside.chat.next(SandboxLost, limit=90)
+            await until(lambda: not docker("ps", "-q", "--filter", f"name={sandbox}"))
             return inside.session, lost.tag
 
     ended = dict(
@@ -75,9 +81,9 @@ async def test_what_is_out_of_bounds_ends_its_own_session(
     assert {name: tag for name, (_, tag) in ended.items() if not tag.startswith("link_")} == {}
     status, answer, _ = await ada.request("GET", "/api/v1/sessions?limit=100")
     assert status == 200
-    states = {session["id"]: session["state"] for session in answer["sessions"]}
-    assert {states[session] for session, _ in ended.values()} == {"failed"}
-    assert "Traceback" not in casemate.log
+    listed = {session["id"] for session in answer["sessions"]}
+    assert {session for session, _ in ended.values()} <= listed
+    assert "Traceback" not in casemate.log[logged:]
     await neighbour.works()
 
 
@@ -147,6 +153,63 @@ async def test_brackets_cost_their_sender(
     await intruder.chat.until(lambda c: c.of(NoteWritten) or c.of(SandboxLost), limit=60)
     assert memory_of(casemate, "VmRSS") - before < MOST_GROWTH
     await neighbour.works()
+
+
+def piece(*, more: str, **fill: Any) -> dict[str, Any]:
+    key = '{"project":"p","agent_session":"a"}'
+    event = f'{{"type":"transcript_piece","key":{key},"text":"@\\n","more":{more}}}'
+    return {"event": event, "fill": "x", **fill}
+
+
+@attack(
+    "A28",
+    tried="take the shim's place and say a transcript without end: as one batch, and as many",
+    protects="the database, the control plane's memory, and the neighbours' turns",
+)
+@pytest.mark.parametrize(
+    "told",
+    [
+        piece(more="true", length=200_000, times=2_000, at_once=10),
+        piece(more="false", length=200_000, times=2_000, at_once=10),
+    ],
+    ids=["one batch", "many"],
+)
+async def test_a_flood_of_transcripts_is_cut_off(
+    intruder: Intruder, neighbour: Intruder, casemate: RunningCasemate, told: dict[str, Any]
+) -> None:
+    """The sandbox is given up with a reason; little of it is held or stored, and the neighbour is
+    answered meanwhile."""
+    before, stored = memory_of(casemate, "VmRSS"), _stored(casemate)
+    await say(intruder, [told])
+    (_, lost), _ = await asyncio.gather(
+        intruder.chat.next(SandboxLost, limit=90), neighbour.works()
+    )
+    assert lost.tag in {"link_flooded", "transcript_broken", "transcript_too_large"}
+    assert memory_of(casemate, "VmRSS") - before < MOST_GROWTH
+    assert _stored(casemate) - stored < MOST_GROWTH
+    await neighbour.works()
+
+
+@attack(
+    "A28",
+    tried="take the shim's place and say a transcript in crumbs, each of which is stored by itself",
+    protects="the database's one writer, and the control plane's processor",
+)
+async def test_crumbs_of_a_transcript_cost_little(
+    intruder: Intruder, neighbour: Intruder, casemate: RunningCasemate
+) -> None:
+    """So many are taken in a second and no more: the neighbour's turns are as they were, and the
+    control plane has time for others."""
+    before, began = cpu_of(casemate), time.monotonic()
+    await say(intruder, [piece(more="false", length=1, times=2_000_000)])
+    await asyncio.sleep(10)
+    await neighbour.works()
+    assert (cpu_of(casemate) - before) / (time.monotonic() - began) < MOST_CPU
+
+
+def _stored(casemate: RunningCasemate) -> int:
+    files = (path for path in (casemate.home / "data").rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in files)
 
 
 async def _heard(intruder: Intruder) -> None:

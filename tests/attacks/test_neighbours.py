@@ -1,6 +1,7 @@
 """Other people's sandboxes, looked for from inside one."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,27 @@ MOST_GROWTH = 160 * MIB
 """Of the control plane, beside one pest."""
 PLAGUE_SECONDS = 60
 SAID_IN_THE_SHIMS_PLACE = {"frames": NoteWritten, "overlaps": BlockDelta}
+
+
+@attack(
+    "A13",
+    "A34",
+    tried="find and call the socket of what makes and removes the sandboxes, whose path is known",
+    protects="every sandbox on the host: who calls the broker may remove them all",
+)
+async def test_the_broker_is_not_there(intruder: Intruder, casemate: RunningCasemate) -> None:
+    """A sandbox sees the sockets of its own slot and no other, by whatever path."""
+    words = Path(f"/proc/{casemate.broker_pid}/cmdline").read_bytes().split(b"\0")
+    path = words[words.index(b"--listen") + 1].decode()
+    assert Path(path).is_socket()
+    found = await intruder.probe("call_broker", path)
+    assert found["answered"] == []
+    assert found["tried"] >= 4
+    own = {"/run/agent/link.sock", "/run/agent/gw.sock", "/run/agent/egress.sock"}
+    seen = {name for name in found["sockets"] if not name.startswith("/tmp/")}  # its own CLI's
+    assert seen <= own
+    assert "/run/agent/link.sock" in found["sockets"]
+    await intruder.works()
 
 
 @attack(

@@ -4,6 +4,7 @@ Argument: the lie. It runs apart from the shell that
 started it, and says nothing there.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -61,6 +62,11 @@ def million():
         yield entry(f"{n:07}")
 
 
+def checkpoint(*frames, entries=1, size=1):
+    end = {"type": "checkpointed", "fingerprint": "f", "entries": entries, "size": size}
+    return itertools.chain([{"type": "ready"}], frames, [end])
+
+
 def endless_tree():
     yield {"type": "measured", "entries": 1, "size": 1}
     for n in range(1_000_000):
@@ -86,6 +92,11 @@ LIES = {
     "headers only": lambda path: forever(entry(path, "file", size=1)),
     "another file": lambda path: [entry("secret", "file", size=2), b"hi", {"type": "done"}],
     "silence": lambda path: [],
+    "endless checkpoint": lambda path: itertools.chain([{"type": "ready"}], forever(b"\0" * CHUNK)),
+    "crumbs of a checkpoint": lambda path: itertools.chain([{"type": "ready"}], forever(b"x")),
+    "a checkpoint of 2 PiB": lambda path: checkpoint(b"x", size=1 << 51),
+    "a checkpoint of many": lambda path: checkpoint(b"x", entries=1 << 40),
+    "a checkpoint of headers": lambda path: forever({"type": "ready"}),
     "nonsense": lambda path: ["{" * 10_000],
 }
 
@@ -110,5 +121,10 @@ if os.fork() == 0:
     for frame in peer:
         for n, command in json.loads(frame).get("items", []):
             peer.send(json.dumps({"type": "batch", "items": [], "acknowledged": n}))
+            if command["type"] == "interrupt":
+                held += 1
+                ended = {"type": "turn_ended", "turn_id": command["turn_id"]}
+                items = [[held + 1, {**ended, "outcome": "interrupted"}]]
+                peer.send(json.dumps({"type": "batch", "items": items}))
             if command["type"] == "open_transfer":
                 threading.Thread(target=answer, args=[command], daemon=True).start()

@@ -1,8 +1,8 @@
 """Stops the shim, waits until it is given up, and says in its place exactly what it is told to.
 
 Argument: a JSON list of what to send, in order: `{"event": text}` in a batch, `{"frame": text}`
-as it is, `times` over, with each `@` replaced by `fill` repeated `length` times. It runs apart from
-the shell that started it, and says nothing there.
+as it is, `times` over (`at_once` in a batch), with each `@` replaced by `fill` repeated `length`
+times. It runs apart from the shell that started it, and says nothing there.
 """
 
 import json
@@ -53,8 +53,9 @@ def say(peer, held, told):
             peer.send(text_of(told, "frame"))
         return held
     event = text_of(told, "event")
-    for begun in range(0, times, AT_ONCE):
-        count = min(AT_ONCE, times - begun)
+    at_once = told.get("at_once", AT_ONCE)
+    for begun in range(0, times, at_once):
+        count = min(at_once, times - begun)
         items = ",".join(f"[{held + 1 + i},{event}]" for i in range(count))
         peer.send(f'{{"type":"batch","items":[{items}]}}')
         held += count

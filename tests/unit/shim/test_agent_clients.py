@@ -53,6 +53,20 @@ async def test_a_client_that_cannot_take_the_place_is_a_death():
     assert (await asyncio.wait_for(death, 5)).text == "It did not start."
 
 
+async def test_another_one_instead():
+    """Where one cannot take the place another one may; then nobody died."""
+    succession, death = clients(Client())
+    await asyncio.sleep(0)
+    instead = Client()
+    await succession.replace(Client(fails=True), otherwise=lambda _why: instead)
+    await asyncio.sleep(0.01)
+    assert succession.current is instead
+    assert not death.done()
+    with pytest.raises(AgentUnavailable):
+        await succession.replace(Client(fails=True), otherwise=lambda _why: Client(fails=True))
+    assert (await asyncio.wait_for(death, 5)).text == "It did not start."
+
+
 async def test_one_after_another():
     """Places can be taken again and again."""
     succession, death = clients(Client())

@@ -371,6 +371,20 @@ def test_a_sparse_file_takes_no_more_room_than_before(sandboxes):
     assert len(packed) < 64 << 10
 
 
+def test_a_file_of_small_holes_takes_no_more_room_than_before(sandboxes):
+    """Also where a page here and there is written: what fitted into a workspace fits again."""
+    one, other = sandboxes(2)
+    with (one.workspace / "database").open("wb") as file:
+        for start in range(0, 64 << 20, 64 << 10):
+            file.seek(start)
+            file.write(b"page")
+    before = (one.workspace / "database").stat().st_blocks
+    other.restore(one.pack())
+    restored = other.workspace / "database"
+    assert restored.stat().st_blocks <= before
+    assert restored.read_bytes() == (one.workspace / "database").read_bytes()
+
+
 def test_pieces_have_the_protocols_size(sandboxes):
     """Each but the last."""
     (one,) = sandboxes(1)

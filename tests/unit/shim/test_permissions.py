@@ -421,3 +421,23 @@ async def test_a_question_waits_for_its_transcript():
     held.set()
     assert (await task).interrupt
     assert desk.said == []
+
+
+async def test_what_asks_again_too_late_does_not_run():
+    """Once the turn was told to be lost, its call is denied without asking: it would run in no
+    turn, and a second time where the prompt runs again."""
+    desk = Desk()
+    shown = {"command": "touch x"}
+    pending = PendingTool(
+        turn_id=TurnId("t"),
+        tool_use_id="u",
+        permission_id=PermissionId("p"),
+        input_hash=input_hash("Bash", shown),
+    )
+    expected = desk.permissions.expect(pending)
+    assert not await expected.was_asked(seconds=0.01)
+    context = sdk.ToolPermissionContext(tool_use_id="u")
+    async with asyncio.timeout(5):
+        answer = await desk.permissions.can_use_tool("Bash", shown, context)
+    assert isinstance(answer, sdk.PermissionResultDeny)
+    assert desk.said == []

@@ -62,9 +62,7 @@ def outbox():
 
 @pytest.fixture
 def files(outbox, tmp_path):
-    return TranscriptFiles(
-        outbox.store, say=outbox.say, workspace=str(tmp_path / "w"), home=tmp_path
-    )
+    return TranscriptFiles(outbox.store, workspace=str(tmp_path / "w"), home=tmp_path)
 
 
 def row(kind: str, *content, uuid: str = "u", message_id: str = "m") -> dict:
@@ -229,6 +227,46 @@ async def test_a_long_file_is_said_in_several_batches(files, outbox, monkeypatch
     assert len(outbox.all(TranscriptReplaced)) == 1
     assert len(outbox.all(TranscriptPiece)) > 1
     assert "".join(p.text for p in outbox.all(TranscriptPiece)) == main.read_text()
+
+
+@pytest.mark.parametrize("name", ["no-session", "\x01", "x" * 200, "\udcff"])
+async def test_files_of_somebody_else(files, outbox, monkeypatch, name):
+    """What the CLI would not name so is not said: the control plane would stop the sandbox."""
+    monkeypatch.setattr(transcript_files, "SETTLE_SECONDS", 0.01)
+    folder = files.main(SESSION).parent
+    (folder / SESSION).mkdir(parents=True)
+    for path in (folder / f"{name}.jsonl", folder / SESSION / f"\x02{name}.jsonl"):
+        path.write_text(as_lines([row("user")]))
+    assert not await files.sync()
+    assert outbox.said == []
+
+
+async def test_a_file_that_cannot_be_said(files, outbox, monkeypatch):
+    """A file that a tool spoilt is left as it was held, and keeps no other one from being
+    repaired."""
+    monkeypatch.setattr(transcript_files, "SETTLE_SECONDS", 0.01)
+    other = f"0{SESSION[1:]}"
+    files.main(SESSION).parent.mkdir(parents=True)
+    files.main(SESSION).write_text(as_lines([row("user")]))
+    spoilt = row("user") | {"timestamp": "0001-01-01T00:00:00+14:00", "message": "x" * 4000}
+    files.main(other).write_text(as_lines([spoilt]))
+    monkeypatch.setattr(transcript_pieces, "MAX_BATCH_BYTES", 4000)
+    assert await files.sync()
+    assert [event.key.agent_session for event in outbox.all(TranscriptReplaced)] == [SESSION]
+    assert [piece.key.agent_session for piece in outbox.all(TranscriptPiece)] == [SESSION]
+
+
+async def test_nothing_comes_between_a_replacement_and_what_replaces(files, outbox):
+    """While a repair waits for room nothing is said to be replaced: a line that comes meanwhile
+    would take the place of the whole transcript."""
+    key = files.key(SESSION)
+    outbox._room.clear()
+    repair = asyncio.create_task(outbox.store.say(key, "{}\n", [{}], replaces=True))
+    await asyncio.sleep(0)
+    assert outbox.said == []
+    outbox._room.set()
+    await repair
+    assert [type(event) for event in outbox.said] == [TranscriptReplaced, TranscriptPiece]
 
 
 def test_what_is_pending_is_put_off():

@@ -5,7 +5,7 @@ import pytest
 from shim.turns import TurnKnown, TurnRunning, Turns
 
 from orchestrator.protocol.ids import TurnId
-from orchestrator.protocol.sandbox_events import TaskFinished, TaskStarted
+from orchestrator.protocol.task_events import TaskFinished, TaskStarted
 
 
 def result(**fields: Any) -> sdk.ResultMessage:

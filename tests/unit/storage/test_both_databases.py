@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
+from orchestrator.sessions.errors import StorageFailed
 from orchestrator.storage.event_log import PiccoloEventLog
 from orchestrator.storage.pool_sizes import PiccoloPoolSizes
 from orchestrator.storage.session_store import PiccoloSessionStore
@@ -101,3 +102,23 @@ async def test_turns_are_taken(database_place):
         both = [one, other] if database_place.settings.url else [one]
         await asyncio.gather(*(db.write(work, in_turn="x") for db in both * 5))
         assert most == 1
+
+
+@pytest.mark.parametrize("count", [1, 3, 1500])
+async def test_an_append_may_be_repeated(database_place, count):
+    """Where the answer to an append was lost, the same again is no failure and changes nothing;
+    anything else under these numbers is one."""
+    entries = [entry(seq, client_id="c1" if seq == 1 else None) for seq in range(1, count + 1)]
+    async with database_place.open() as database:
+        log = PiccoloEventLog(database)
+        await PiccoloSessionStore(database).add(RECORD)
+        await log.append(RECORD.id, entries)
+        await log.append(RECORD.id, entries)
+        assert len(await log.read(RECORD.id, limit=5000)) == count
+        for wrong in (
+            [*entries, entry(count + 1)],
+            [*entries[:-1], entry(count, body=b'{"another":true}')],
+        ):
+            with pytest.raises(StorageFailed):
+                await log.append(RECORD.id, wrong)
+        assert await log.last_seq(RECORD.id) == count

@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 
 from orchestrator.sessions.errors import StorageFailed
+from orchestrator.storage.checkpoint_store import PiccoloCheckpointStore
 from orchestrator.storage.database import open_database
 from orchestrator.storage.event_log import PiccoloEventLog
 from orchestrator.storage.migrations import migrate
@@ -112,3 +113,16 @@ async def test_connections_stay_open(path, monkeypatch):
         store = PiccoloSessionStore(database)
         await store.add(RECORD)
         assert await store.unfinished() == [RECORD]
+
+
+async def test_checkpoints_are_given_up_for_good(tmp_path):
+    """Before a blob is deleted, that nobody names it any more survives a power cut, and so does all
+    that was written before; other writes stay as quick as the settings say."""
+    async with open_database(tmp_path / "casemate.sqlite") as database:
+        engine, said = database._engine, []
+        await engine.writer._execute(engine.writer._conn.set_trace_callback, said.append)
+        await PiccoloCheckpointStore(database).remove("s", ["1", "2"])
+        about = [one for one in said if "synchronous" in one or "DELETE" in one or "COMMIT" in one]
+        assert about[0] == "PRAGMA synchronous = FULL"
+        assert about[1].startswith("DELETE")
+        assert about[2:] == ["COMMIT", "PRAGMA synchronous = NORMAL"]

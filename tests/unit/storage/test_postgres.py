@@ -8,6 +8,7 @@ import traceback
 
 import pytest
 from msgspec.structs import replace
+from piccolo.querystring import QueryString
 
 from orchestrator.protocol.secret import Secret
 from orchestrator.sessions.errors import StorageFailed
@@ -225,3 +226,13 @@ def test_settings_take_the_address_and_show_it_to_nobody(tmp_path):
         with pytest.raises(BadSetting) as caught:
             load_settings(bad)
         assert PASSWORD not in str(caught.value)
+
+
+async def test_a_migration_may_take_its_time(postgres_place):
+    """What is limited is a statement of every day; an index over years of events is built."""
+    postgres_place.settings = replace(postgres_place.settings, statement_seconds=0.3)
+    async with postgres_place.engine() as engine:
+        async with engine.transaction():
+            await engine.run_ddl("SELECT pg_sleep(0.6)")
+        with pytest.raises(StorageFailed):
+            await engine.run_querystring(QueryString("SELECT pg_sleep(0.6)"))

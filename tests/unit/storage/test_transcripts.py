@@ -143,6 +143,24 @@ async def test_cancelled_append_is_whole_or_not_there(transcripts):
     assert len(b"".join(await pieces_of(transcripts))) % len(lines) == 0
 
 
+async def test_whose_requester_is_gone_comes_before(transcripts):
+    """What a reader that was cancelled had begun to write is whole before what the next one writes:
+    a place in the transcript has all before it, and no batch is in the middle of another."""
+    first, second = (b"a" * 1000 + b"\n") * 3000, (b"b" * 1000 + b"\n") * 3000
+    for n in range(1, 9, 2):
+        gone = asyncio.create_task(append(transcripts, first, n))
+        for _ in range(3 * n):
+            await asyncio.sleep(0)
+        gone.cancel()
+        await append(transcripts, second, n + 1)
+        place = await transcripts.position(ONE, branch=0)
+        await asyncio.wait([gone])
+        await append(transcripts, b"c\n", 100 + n)
+        await transcripts.fork(ONE, branch=0, position=place, into=n)
+        forked = b"".join(await pieces_of(transcripts, branch=n))
+        assert forked.replace(b"c\n", b"").replace(first, b"").replace(second, b"") == b""
+
+
 async def test_session_takes_its_transcripts_along(database, transcripts):
     """Removing a session removes all that its agents said, of every branch."""
     await append(transcripts, b"1\n", 1, summary=b"{}")
