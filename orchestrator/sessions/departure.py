@@ -4,6 +4,7 @@ was lost.
 What is planned is broken off where something came in between: the session then stays where it is.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -71,6 +72,7 @@ class Departure:
     def __init__(self, parts: Parts, keeper: CheckpointKeeper) -> None:
         self._parts = parts
         self._keeper = keeper
+        self._burials: set[asyncio.Task[None]] = set()
 
     def may_leave(self, wish: Wish) -> bool:
         """Between turns; to rest also in a turn that waits for nothing but one answer."""
@@ -100,7 +102,9 @@ class Departure:
             turns.unpause(PAUSE)
         if left:
             await self._parts.saver.save()
-            await stay.give_up()
+            self._bury(stay)
+            if isinstance(wish, Rest):
+                await self.buried()
         return left
 
     async def go_back_asleep(self, wish: Return) -> None:
@@ -113,8 +117,19 @@ class Departure:
     async def lost(self, stay: Stay, loss: Loss) -> bool:
         """Whether the session shall go on by itself. Raises StorageFailed."""
         goes_on = await self._parts.order.exclusively(partial(self._write_loss, loss.ending))
-        await stay.give_up()
+        self._bury(stay)
         return goes_on
+
+    async def buried(self) -> None:
+        """Until nothing is left of the sandboxes that were given up."""
+        if self._burials:
+            await asyncio.wait(self._burials)
+
+    def _bury(self, stay: Stay) -> None:
+        """Beside what follows: a session that goes on need not wait for what it left."""
+        burial = self._parts.order.keep(stay.give_up(), "give-up")
+        self._burials.add(burial)
+        burial.add_done_callback(self._burials.discard)
 
     async def rest_without(self, event: Event) -> None:
         """It has no sandbox, and gets none for now. Shown even where it cannot be logged: nothing

@@ -154,12 +154,14 @@ class Life:
         """Until it has no sandbox and wants none."""
         if self._task is not None:
             await asyncio.wait([self._task])
+        await self._departure.buried()
 
     async def stop(self) -> None:
         """Whatever it is at, that is over. `stay` is left to whoever stopped it."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        await self._departure.buried()
         self._settle(done=False)
         if not self._claimed.is_set():
             self._refusal = SessionOver()
