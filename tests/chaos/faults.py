@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from orchestrator.testing.running_casemate import RunningCasemate
-from tests.chaos import victims
+from tests.chaos import squeeze, victims
 from tests.chaos.player import Player
 from tests.chaos.upstream import Road
 
@@ -57,6 +57,17 @@ async def kill_shim(world: World, choose: random.Random) -> None:
 async def kill_container(world: World, choose: random.Random) -> None:
     name = victims.container_of(world.victim(choose))
     await asyncio.to_thread(victims.docker, "kill", name)
+
+
+async def fill_memory(world: World, choose: random.Random) -> None:
+    """Until the kernel kills the agent."""
+    await asyncio.to_thread(squeeze.overfill, world.victim(choose))
+
+
+async def shorten_memory(world: World, choose: random.Random) -> None:
+    """Until the session is put into another sandbox for it."""
+    sandbox = world.victim(choose)
+    await asyncio.to_thread(lambda: squeeze.leave(sandbox, part=0.88))
 
 
 async def pause_container(world: World, choose: random.Random) -> None:
@@ -129,6 +140,8 @@ FAULTS = (
     Fault("CLI killed", 4, kill_cli),
     Fault("shim killed", 4, kill_shim),
     Fault("container killed", 4, kill_container),
+    Fault("memory full", 2, fill_memory),
+    Fault("memory short", 1, shorten_memory),
     Fault("container paused", 2, pause_container),
     Fault("shim stalled", 2, stall_shim),
     Fault("link cut", 4, cut_link),

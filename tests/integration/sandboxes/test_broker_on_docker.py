@@ -162,7 +162,12 @@ async def test_created_too_late(broker, world):
     (await broker.create(DEFAULT, kept)).sockets.close()
     config = await inspected(world, kept)
     late = await world.docker.containers.create(
-        {"Image": config["Image"], "Cmd": ["sleep", "60"], "Labels": config["Config"]["Labels"]},
+        {
+            "Image": config["Image"],
+            "Cmd": ["sleep", "60"],
+            "Labels": config["Config"]["Labels"],
+            "HostConfig": {"NetworkMode": "none"},
+        },
         name=f"casemate-{sandbox_of(SlotId('d' * 32))}",
     )
     await late.start()

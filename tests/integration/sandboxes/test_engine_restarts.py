@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from orchestrator.protocol.ids import ProfileName, SessionId
 from orchestrator.sandboxes.opening import sandbox_pool
 from orchestrator.setup.engine import daemon_program
+from orchestrator.setup.engine_daemon import remove_stale_pid_files
 from orchestrator.setup.gvisor import SecondEngine
 from orchestrator.testing.local_broker import local_broker
 
@@ -37,12 +38,14 @@ class OwnEngine:
         self.process = None
 
     def start(self):
+        """In a network namespace of its own, as `setup.gvisor` does and says why."""
         for folder in (self.engine.home, self.engine.run):
             folder.mkdir(exist_ok=True)
         (self.engine.home / "daemon.json").write_text("{}")
+        remove_stale_pid_files(self.engine.files())
         with (self.engine.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [str(daemon_program()), *self.engine.arguments()],
+                ["unshare", "--net", str(daemon_program()), *self.engine.arguments()],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
