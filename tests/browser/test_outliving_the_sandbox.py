@@ -14,6 +14,8 @@ from .conftest import PASSWORD
 from .looks import accessible, photographed
 
 RESTORED = "Restored in a new one."
+FILES_REFUSED = r"status of (409|502) .*/files\?path="
+"""To a page that asks for them in the very moment of a death."""
 
 
 @pytest.fixture
@@ -21,6 +23,7 @@ def kill_sandbox(casemate: RunningCasemate, docker_engine: docker.DockerClient):
     """Kills the container that the tab's session has now, as if by accident."""
 
     async def kill_sandbox(tab: ChatPage) -> None:
+        tab.watch.allow(FILES_REFUSED)
         async with ApiClient.signed_in(casemate.url, "ada", PASSWORD) as ada:
             _, view, _ = await ada.request("GET", f"/api/v1/sessions/{tab.session_id}")
         container = docker_engine.containers.get(f"casemate-{view['sandbox_id']}")
