@@ -10,6 +10,7 @@ from orchestrator.protocol.control_events import (
     CheckpointTaken,
     PromptAccepted,
     PromptRemoved,
+    SandboxLost,
     TurnStarted,
 )
 from orchestrator.protocol.events import Event
@@ -73,21 +74,15 @@ def log_is_in_order(numbers: Iterable[int], *, name: str) -> list[str]:
 def files_are_as_written(
     events: list[tuple[int, Event]], sent: Mapping[ClientId, Sent], journal: str, *, name: str
 ) -> list[str]:
-    """A line that a completed turn wrote before a checkpoint is there; no line is there more often
+    """A line that a completed turn wrote and a checkpoint kept is there; no line is there more often
     than it was tried to write it; none that nobody wrote."""
     lines = Counter(line for line in journal.splitlines() if line)
-    kept_at = max((seq for seq, e in events if isinstance(e, CheckpointTaken)), default=0)
-    by_turn = {e.turn_id: e.client_id for _, e in events if isinstance(e, TurnStarted)}
-    tried: Counter[str] = Counter()
-    safe: set[str] = set()
-    for _, event in events:
-        if isinstance(event, TurnStarted) and (one := sent.get(event.client_id)) and one.writes:
-            tried[one.token] += 1
-    for seq, event in events:
-        if isinstance(event, TurnEnded) and event.outcome == "completed" and seq < kept_at:
-            one = sent.get(by_turn.get(event.turn_id, ClientId("")))
-            if one is not None and one.writes:
-                safe.add(one.token)
+    tried = Counter(
+        sent[e.client_id].token
+        for _, e in events
+        if isinstance(e, TurnStarted) and e.client_id in sent and sent[e.client_id].writes
+    )
+    safe = _kept([event for _, event in events], sent)
     wrong = [f"{name}: {token} was kept and is lost" for token in sorted(safe) if not lines[token]]
     wrong += [
         f"{name}: {line!r} is there {times} times, and was written {tried[line]} times"
@@ -95,6 +90,24 @@ def files_are_as_written(
         if times > tried[line]
     ]
     return wrong
+
+
+def _kept(events: Iterable[Event], sent: Mapping[ClientId, Sent]) -> set[str]:
+    """What was written in a sandbox before that one was kept: what it held at its death is gone."""
+    by_turn: dict[TurnId, ClientId] = {}
+    written, kept = set[str](), set[str]()
+    for event in events:
+        match event:
+            case TurnStarted(turn_id=turn, client_id=prompt):
+                by_turn[turn] = prompt
+            case TurnEnded(turn_id=turn, outcome="completed"):
+                one = sent.get(by_turn.get(turn, ClientId("")))
+                written |= {one.token} if one is not None and one.writes else set()
+            case CheckpointTaken():
+                kept |= written
+            case SandboxLost():
+                written = set()
+    return kept
 
 
 def model_remembers(

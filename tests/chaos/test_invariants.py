@@ -6,6 +6,7 @@ from orchestrator.protocol.control_events import (
     CheckpointTaken,
     PromptAccepted,
     PromptRemoved,
+    SandboxLost,
     TurnStarted,
 )
 from orchestrator.protocol.events import Event
@@ -18,6 +19,7 @@ ONE, TWO = ClientId("one"), ClientId("two")
 ACCEPTED = PromptAccepted(client_id=ONE, text="!bash", by="ada")
 STARTED = TurnStarted(turn_id=TurnId("t1"), client_id=ONE)
 ENDED = TurnEnded(turn_id=TurnId("t1"), outcome="completed")
+LOST = SandboxLost(tag="killed", sentence="It was killed.")
 KEPT = CheckpointTaken(checkpoint_id="c1", size=1, entries=1)
 SENT = {ONE: Sent(client_id=ONE, token="s0-001", writes=True, confirmed=True)}
 
@@ -65,6 +67,8 @@ def test_browsers_and_the_log_are_compared_byte_for_byte() -> None:
         ((ACCEPTED, STARTED, ENDED, KEPT), "s0-001\n", 0),
         ((ACCEPTED, STARTED, ENDED, KEPT), "", 1),
         ((ACCEPTED, STARTED, KEPT, ENDED), "", 0),
+        ((ACCEPTED, STARTED, ENDED, LOST, KEPT), "", 0),
+        ((ACCEPTED, STARTED, ENDED, KEPT, LOST, KEPT), "", 1),
         ((ACCEPTED, STARTED, ENDED, KEPT), "s0-001\ns0-001\n", 1),
         ((ACCEPTED, STARTED, ENDED, KEPT), "s0-001\nnobody\n", 1),
     ],
