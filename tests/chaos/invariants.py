@@ -74,7 +74,7 @@ def log_is_in_order(numbers: Iterable[int], *, name: str) -> list[str]:
 def files_are_as_written(
     events: list[tuple[int, Event]], sent: Mapping[ClientId, Sent], journal: str, *, name: str
 ) -> list[str]:
-    """A line that a completed turn wrote and a checkpoint kept is there; no line is there more often
+    """A line that a completed turn wrote and a checkpoint kept is there; none is there more often
     than it was tried to write it; none that nobody wrote."""
     lines = Counter(line for line in journal.splitlines() if line)
     tried = Counter(
