@@ -113,8 +113,8 @@ class CheckpointKeeper:
             logger.warning("checkpoint.not_logged", exc_info=True, extra=extra)
 
     async def _tell_failure(self, failure: RuleBroken) -> None:
-        extra = {"session_id": self._parts.id, "tag": failure.tag}
-        logger.warning("checkpoint.failed", exc_info=failure, extra=extra)
+        extra = {"session_id": self._parts.id, "tag": failure.tag, "error": repr(failure)}
+        logger.warning("checkpoint.failed", extra=extra)
         if failure.tag == self._told:
             return
         self._told = failure.tag

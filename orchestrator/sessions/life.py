@@ -213,8 +213,8 @@ class Life:
         return True
 
     async def _turned_away(self, refusal: RuleBroken, *, is_new: bool) -> None:
-        extra = {"session_id": self._parts.id, "tag": refusal.tag}
-        logger.warning("session.turned_away", exc_info=refusal, extra=extra)
+        extra = {"session_id": self._parts.id, "tag": refusal.tag, "error": repr(refusal)}
+        logger.warning("session.turned_away", extra=extra)
         if is_new:
             self._refusal = refusal
             self._on_end(endings.refused(refusal))
