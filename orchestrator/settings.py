@@ -25,7 +25,7 @@ from orchestrator.sandboxes.settings import (
     PoolSettings,
     SlotSettings,
 )
-from orchestrator.sessions.files_limits import FileLimits
+from orchestrator.sessions.files.limits import FileLimits
 from orchestrator.sessions.limits import SessionLimits
 from orchestrator.storage.blob_settings import BlobSettings
 from orchestrator.storage.settings import StorageSettings

@@ -53,7 +53,7 @@ from orchestrator.protocol.chat import (
 from orchestrator.protocol.ids import ClientId, SessionId
 from orchestrator.protocol.wire import MalformedFrame, Unrecognised, snake_case
 from orchestrator.sessions.errors import RuleBroken, ShuttingDown, UnknownSession
-from orchestrator.sessions.room import Follower
+from orchestrator.sessions.journal.room import Follower
 from orchestrator.sessions.service import Sessions
 
 MAX_FRAME_BYTES = 4 << 20

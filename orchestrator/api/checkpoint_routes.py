@@ -12,7 +12,7 @@ from orchestrator.api.file_routes import ANY_CONTENT, CONTENT
 from orchestrator.api.views import Answer
 from orchestrator.protocol.chat import GoBack, TakeCheckpoint
 from orchestrator.protocol.ids import SessionId, TurnId
-from orchestrator.sessions.kept import MAX_PAGE
+from orchestrator.sessions.kept.kept import MAX_PAGE
 from orchestrator.sessions.ports import Checkpoint
 
 PageSize = Annotated[

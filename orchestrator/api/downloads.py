@@ -14,7 +14,7 @@ from litestar.types import Receive, Send
 
 from orchestrator.protocol.file_names import hides
 from orchestrator.sessions.errors import RuleBroken
-from orchestrator.sessions.files import Download
+from orchestrator.sessions.files.files import Download
 
 HEADERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'",

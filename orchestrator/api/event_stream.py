@@ -33,8 +33,8 @@ from orchestrator.api.streams import (
 )
 from orchestrator.protocol.chat import Resume
 from orchestrator.protocol.ids import SessionId
+from orchestrator.sessions.journal.room import Follower
 from orchestrator.sessions.ports import Actor
-from orchestrator.sessions.room import Follower
 from orchestrator.sessions.service import Sessions
 
 KEEP_ALIVE = b": still here\n\n"

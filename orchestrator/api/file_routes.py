@@ -25,8 +25,8 @@ from orchestrator.api.errors import BadHeader
 from orchestrator.api.views import Answer, rfc3339
 from orchestrator.protocol.ids import SessionId
 from orchestrator.protocol.transfers import Entry, Kind
-from orchestrator.sessions.files import Uploaded
-from orchestrator.sessions.files_errors import TransferBroken
+from orchestrator.sessions.files.errors import TransferBroken
+from orchestrator.sessions.files.files import Uploaded
 from orchestrator.sessions.workspace import Listing
 
 ANY_CONTENT = "application/octet-stream"

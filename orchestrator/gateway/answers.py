@@ -19,7 +19,7 @@ from orchestrator.gateway.token_budget import Reservation
 from orchestrator.gateway.upstream import UpstreamFault
 from orchestrator.gateway.upstream_breaker import Attempt
 from orchestrator.protocol.control_events import UpstreamFailed
-from orchestrator.sessions.usage import total_tokens
+from orchestrator.sessions.view.usage import total_tokens
 
 
 def error_response(

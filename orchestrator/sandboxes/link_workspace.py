@@ -36,7 +36,7 @@ from orchestrator.protocol.transfers import (
 from orchestrator.sandboxes.transfers import Transfer, TransferCut, Transfers
 from orchestrator.sandboxes.tree_order import TreeOrder
 from orchestrator.sessions.errors import CheckpointTooLarge
-from orchestrator.sessions.files_errors import (
+from orchestrator.sessions.files.errors import (
     ArchiveTooLarge,
     BadName,
     FileChanged,

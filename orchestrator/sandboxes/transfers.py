@@ -29,7 +29,7 @@ from orchestrator.sandboxes.background import BackgroundTasks
 from orchestrator.sandboxes.errors import LinkViolated
 from orchestrator.sandboxes.link_listener import GuardedConnection, Handler, receive_any
 from orchestrator.sandboxes.settings import LinkSettings
-from orchestrator.sessions.files_errors import TooManyTransfers, TransferBroken
+from orchestrator.sessions.files.errors import TooManyTransfers, TransferBroken
 
 HEADER_COST = 64
 """Bytes that a header counts towards a transfer's progress."""

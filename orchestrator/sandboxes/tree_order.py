@@ -6,7 +6,7 @@ file or a link, and none is outside of what was asked for.
 
 from orchestrator.protocol.file_names import BadFileName, split_path
 from orchestrator.protocol.transfers import Entry
-from orchestrator.sessions.files_errors import TransferBroken
+from orchestrator.sessions.files.errors import TransferBroken
 
 
 class TreeOrder:

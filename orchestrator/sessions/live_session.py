@@ -29,11 +29,9 @@ from orchestrator.protocol.chat import (
 from orchestrator.protocol.events import Event
 from orchestrator.protocol.ids import SessionId, TurnId, UserId
 from orchestrator.protocol.sandbox_events import MemoryMeasured, StorageMeasured
-from orchestrator.sessions import endings
-from orchestrator.sessions.activity import Activity
-from orchestrator.sessions.checkpoints import Checkpoints
-from orchestrator.sessions.conversation import Conversation, SessionCommand
-from orchestrator.sessions.departure import Keep, Rest, RestReason, Return, Wish
+from orchestrator.sessions.conversation.conversation import Conversation, SessionCommand
+from orchestrator.sessions.conversation.intake import Intake
+from orchestrator.sessions.conversation.turns import Turns
 from orchestrator.sessions.errors import (
     RuleBroken,
     SandboxNotReady,
@@ -41,25 +39,27 @@ from orchestrator.sessions.errors import (
     SessionOver,
     TurnUnderWay,
 )
-from orchestrator.sessions.intake import Intake
-from orchestrator.sessions.journal import Journal
-from orchestrator.sessions.life import Life
+from orchestrator.sessions.files.workspace_in_use import WorkspaceInUse
+from orchestrator.sessions.journal.journal import Journal
+from orchestrator.sessions.journal.listeners import Listeners
+from orchestrator.sessions.journal.order import Order
+from orchestrator.sessions.journal.report_writer import ReportWriter
+from orchestrator.sessions.journal.reports import Reports
+from orchestrator.sessions.journal.room import Follower
+from orchestrator.sessions.journal.saver import Saver
+from orchestrator.sessions.kept.checkpoints import Checkpoints
 from orchestrator.sessions.limits import SessionLimits
-from orchestrator.sessions.listeners import Listeners
-from orchestrator.sessions.order import Order
 from orchestrator.sessions.parts import Parts
 from orchestrator.sessions.ports import Actor, Ports, Sandbox, SessionRecord
 from orchestrator.sessions.profiles import Profile
-from orchestrator.sessions.report_writer import ReportWriter
-from orchestrator.sessions.reports import Reports
-from orchestrator.sessions.room import Follower
-from orchestrator.sessions.saver import Saver
-from orchestrator.sessions.standing import Standing
-from orchestrator.sessions.states import is_over
-from orchestrator.sessions.turns import Turns
-from orchestrator.sessions.wind_up import WindUp
+from orchestrator.sessions.stays.departure import Keep, Rest, RestReason, Return, Wish
+from orchestrator.sessions.stays.life import Life
+from orchestrator.sessions.stays.wind_up import WindUp
+from orchestrator.sessions.view import endings
+from orchestrator.sessions.view.standing import Standing
+from orchestrator.sessions.view.states import is_over
+from orchestrator.sessions.watch.activity import Activity
 from orchestrator.sessions.workspace import Workspace
-from orchestrator.sessions.workspace_in_use import WorkspaceInUse
 
 replace = msgspec.structs.replace
 

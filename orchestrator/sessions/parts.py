@@ -6,20 +6,20 @@ import msgspec
 
 from orchestrator.protocol.chat import SessionView
 from orchestrator.protocol.ids import SessionId
-from orchestrator.sessions.activity import Activity
-from orchestrator.sessions.checkpoints import Checkpoints
+from orchestrator.sessions.conversation.intake import Intake
+from orchestrator.sessions.conversation.turns import Turns
 from orchestrator.sessions.errors import StorageFailed, UnknownProfile
-from orchestrator.sessions.intake import Intake
-from orchestrator.sessions.journal import Journal
+from orchestrator.sessions.journal.journal import Journal
+from orchestrator.sessions.journal.order import Order
+from orchestrator.sessions.journal.saver import Saver
+from orchestrator.sessions.kept.checkpoints import Checkpoints
+from orchestrator.sessions.kept.transcripts import Transcripts
 from orchestrator.sessions.limits import SessionLimits
-from orchestrator.sessions.order import Order
 from orchestrator.sessions.ports import Ports, Sandbox
 from orchestrator.sessions.profiles import Profile
-from orchestrator.sessions.saver import Saver
-from orchestrator.sessions.standing import Standing
-from orchestrator.sessions.stay import Stay
-from orchestrator.sessions.transcripts import Transcripts
-from orchestrator.sessions.turns import Turns
+from orchestrator.sessions.stays.stay import Stay
+from orchestrator.sessions.view.standing import Standing
+from orchestrator.sessions.watch.activity import Activity
 
 logger = logging.getLogger(__name__)
 replace = msgspec.structs.replace

@@ -12,10 +12,7 @@ from contextlib import asynccontextmanager
 from orchestrator.protocol.chat import BrowserCommand, Notice, Resume, SequencedEvent, SessionView
 from orchestrator.protocol.control_events import EgressRefused, UpstreamFailed, UsageMetered
 from orchestrator.protocol.ids import ProfileName, SessionId, UserId
-from orchestrator.sessions import endings
-from orchestrator.sessions.checkpoints import Checkpoints
 from orchestrator.sessions.cursors import decode_cursor, encode_cursor
-from orchestrator.sessions.drain import Drain
 from orchestrator.sessions.errors import (
     SandboxNotReady,
     SessionOver,
@@ -26,20 +23,23 @@ from orchestrator.sessions.errors import (
     UnknownProfile,
     UnknownSession,
 )
-from orchestrator.sessions.files import Files
-from orchestrator.sessions.files_limits import FileLimits
-from orchestrator.sessions.host_pressure import HostPressure
-from orchestrator.sessions.in_memory import SessionsInMemory
-from orchestrator.sessions.journal import latest_events
-from orchestrator.sessions.kept import Kept
+from orchestrator.sessions.files.files import Files
+from orchestrator.sessions.files.limits import FileLimits
+from orchestrator.sessions.host.drain import Drain
+from orchestrator.sessions.host.host_pressure import HostPressure
+from orchestrator.sessions.host.in_memory import SessionsInMemory
+from orchestrator.sessions.host.start_up import StartUp
+from orchestrator.sessions.host.upkeep import Upkeep
+from orchestrator.sessions.journal.journal import latest_events
+from orchestrator.sessions.journal.room import ROOM_CLOSED, Follower
+from orchestrator.sessions.kept.checkpoints import Checkpoints
+from orchestrator.sessions.kept.kept import Kept
 from orchestrator.sessions.limits import SessionLimits
 from orchestrator.sessions.live_session import LiveSession
 from orchestrator.sessions.ports import Actor, Ports, SessionPage, SessionRecord
 from orchestrator.sessions.profiles import Profile
-from orchestrator.sessions.room import ROOM_CLOSED, Follower
-from orchestrator.sessions.start_up import StartUp
-from orchestrator.sessions.titles import MAX_CHOSEN_TITLE, UNTITLED, title_from
-from orchestrator.sessions.upkeep import Upkeep
+from orchestrator.sessions.view import endings
+from orchestrator.sessions.view.titles import MAX_CHOSEN_TITLE, UNTITLED, title_from
 
 logger = logging.getLogger(__name__)
 

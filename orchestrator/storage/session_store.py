@@ -10,7 +10,7 @@ from orchestrator.protocol.chat import Ending
 from orchestrator.protocol.event_parts import Usage
 from orchestrator.protocol.ids import SessionId, UserId
 from orchestrator.sessions.ports import SessionRecord
-from orchestrator.sessions.states import OVER
+from orchestrator.sessions.view.states import OVER
 from orchestrator.storage.database import Database
 
 WITHOUT_SANDBOX = sorted(OVER | {"hibernated"})

@@ -34,7 +34,7 @@ from orchestrator.protocol.sandbox_events import (
 from orchestrator.protocol.transcripts import TranscriptSynced
 from orchestrator.protocol.wire import Unrecognised
 from orchestrator.sessions.errors import SandboxStuck
-from orchestrator.sessions.files_errors import TransferBroken
+from orchestrator.sessions.files.errors import TransferBroken
 from orchestrator.sessions.ports import ReceivedEvent
 from orchestrator.testing.fake_agent import FakeAgent
 from orchestrator.testing.fake_transcript import FakeTranscript

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from orchestrator.protocol.transcripts import TranscriptAsked, TranscriptKey, TranscriptPiece
-from orchestrator.sessions.files_errors import TransferBroken
+from orchestrator.sessions.files.errors import TransferBroken
 
 PROJECT = "-workspace"
 PIECE_CHARS = 64

@@ -9,7 +9,7 @@ import msgspec
 
 from orchestrator.protocol.transfers import CHUNK_BYTES, Entry, Omitted
 from orchestrator.sessions.errors import CheckpointTooLarge
-from orchestrator.sessions.files_errors import (
+from orchestrator.sessions.files.errors import (
     ArchiveTooLarge,
     FileChanged,
     FileExists,

@@ -27,7 +27,7 @@ from orchestrator.protocol.sandbox_events import (
     TurnEnded,
 )
 from orchestrator.sessions.errors import CheckpointTooLarge, UnknownProfile
-from orchestrator.sessions.files_errors import (
+from orchestrator.sessions.files.errors import (
     FileExists,
     TransferBroken,
     UnknownFile,

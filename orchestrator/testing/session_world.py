@@ -20,10 +20,10 @@ from orchestrator.protocol.chat import (
 from orchestrator.protocol.events import Event, event_codec
 from orchestrator.protocol.ids import ClientId, ProfileName, SessionId, UserId
 from orchestrator.sessions.clock import SystemClock
+from orchestrator.sessions.journal.room import Follower
 from orchestrator.sessions.limits import SessionLimits
 from orchestrator.sessions.ports import Actor, Ports, SessionListener
 from orchestrator.sessions.profiles import FixedProfiles, Profile
-from orchestrator.sessions.room import Follower
 from orchestrator.sessions.service import Sessions
 from orchestrator.testing.fake_pool import FakePool
 from orchestrator.testing.memory_checkpoints import (

@@ -24,7 +24,7 @@ from orchestrator.protocol.sandbox_events import (
 )
 from orchestrator.protocol.transcripts import TranscriptAsked, TranscriptPiece, TranscriptSynced
 from orchestrator.sessions.errors import CheckpointTooLarge, SandboxStuck
-from orchestrator.sessions.files_errors import NoRoom, TransferBroken
+from orchestrator.sessions.files.errors import NoRoom, TransferBroken
 from orchestrator.sessions.profiles import CheckpointRules
 from orchestrator.testing.fake_pool import FakePool
 from orchestrator.testing.fake_sandbox import FakeSandbox

@@ -16,9 +16,9 @@ from shim.transcript_store import TranscriptStore
 from orchestrator.protocol.ids import SandboxId, SessionId
 from orchestrator.protocol.link import Batch, link_codec
 from orchestrator.protocol.sandbox_events import sandbox_word_codec
+from orchestrator.sessions.kept.transcripts import Transcripts
 from orchestrator.sessions.limits import SessionLimits
 from orchestrator.sessions.ports import ReceivedEvent
-from orchestrator.sessions.transcripts import Transcripts
 from orchestrator.storage.session_store import PiccoloSessionStore
 from orchestrator.storage.transcript_store import PiccoloTranscriptStore
 from orchestrator.testing.memory_transcripts import MemoryTranscriptStore

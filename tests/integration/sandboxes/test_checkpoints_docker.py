@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.protocol.ids import ProfileName, SessionId
 from orchestrator.sessions.errors import CheckpointTooLarge
-from orchestrator.sessions.files_errors import NoRoom
+from orchestrator.sessions.files.errors import NoRoom
 from orchestrator.sessions.profiles import CheckpointRules
 
 RULES = CheckpointRules(excludes=("node_modules/",))

@@ -45,10 +45,10 @@ from orchestrator.sandboxes.container_spec import (
 from orchestrator.sandboxes.image_builder import BuiltImage
 from orchestrator.sandboxes.settings import SlotSettings
 from orchestrator.sandboxes.slots import Slot, Slots
+from orchestrator.sessions.kept.transcripts import Transcripts
 from orchestrator.sessions.limits import SessionLimits
 from orchestrator.sessions.ports import ReceivedEvent
 from orchestrator.sessions.profiles import Profile
-from orchestrator.sessions.transcripts import Transcripts
 from orchestrator.testing.memory_transcripts import MemoryTranscriptStore
 from orchestrator.testing.scripted_model import ScriptedModel
 

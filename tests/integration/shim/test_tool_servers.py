@@ -243,6 +243,6 @@ async def test_the_agent_that_goes_on_has_them_too(start):
         await second.plane.first(said.AgentResumed)
         assert text(await used(second, "echo", "t2", text="after")) == "echo: after"
         pid = text(await used(second, "pid", "t3"))
-        _, marked = await second.run("grep -lz ^CASEMATE_MCP_SERVER= /proc/[0-9]*/environ")
+        _, marked = await second.run("grep -slz ^CASEMATE_MCP_SERVER= /proc/[0-9]*/environ")
         assert f"/proc/{pid}/environ" in marked.split("\n")
         assert len([line for line in marked.split("\n") if line.startswith("/proc/")]) == 1

@@ -10,8 +10,8 @@ import pytest
 from orchestrator.api.downloads import DownloadResponse, attachment
 from orchestrator.api.file_routes import _body
 from orchestrator.protocol.transfers import CHUNK_BYTES
-from orchestrator.sessions.files import Download
-from orchestrator.sessions.files_errors import TransferBroken
+from orchestrator.sessions.files.errors import TransferBroken
+from orchestrator.sessions.files.files import Download
 from orchestrator.testing.fake_workspace import FakeWorkspace
 
 

@@ -11,7 +11,7 @@ from shim.files import Unfit
 
 from orchestrator.protocol.transfers import CHUNK_BYTES
 from orchestrator.sessions.errors import CheckpointTooLarge
-from orchestrator.sessions.files_errors import NoRoom, TooManyTransfers, TransferBroken
+from orchestrator.sessions.files.errors import NoRoom, TooManyTransfers, TransferBroken
 from orchestrator.sessions.profiles import CheckpointRules
 
 RULES = CheckpointRules(excludes=("*.log",), max_bytes=1 << 24, max_entries=100)

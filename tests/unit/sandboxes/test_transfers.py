@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidMessage, InvalidStatus
 
 from orchestrator.protocol.transfers import CHUNK_BYTES, Entry, Omitted
 from orchestrator.sandboxes.errors import LinkViolated
-from orchestrator.sessions.files_errors import (
+from orchestrator.sessions.files.errors import (
     ArchiveTooLarge,
     FileChanged,
     FileExists,

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from orchestrator.protocol.agent import AgentSetup
 from orchestrator.protocol.ids import ProfileName, SandboxId, SessionId, TurnId, UserId
 from orchestrator.protocol.transcripts import TranscriptKey
-from orchestrator.sessions.blob_claims import BlobClaims
-from orchestrator.sessions.checkpoints import Checkpoints, superfluous
 from orchestrator.sessions.clock import SystemClock
 from orchestrator.sessions.errors import (
     BlobMissing,
@@ -23,8 +21,10 @@ from orchestrator.sessions.errors import (
     StorageFailed,
     UnknownCheckpoint,
 )
-from orchestrator.sessions.files_errors import NoRoom, TransferBroken
-from orchestrator.sessions.kept import archive_name
+from orchestrator.sessions.files.errors import NoRoom, TransferBroken
+from orchestrator.sessions.kept.blob_claims import BlobClaims
+from orchestrator.sessions.kept.checkpoints import Checkpoints, superfluous
+from orchestrator.sessions.kept.kept import archive_name
 from orchestrator.sessions.ports import SessionRecord
 from orchestrator.sessions.profiles import CheckpointRules, Profile
 from orchestrator.testing.checkpoint_contract import checkpoint

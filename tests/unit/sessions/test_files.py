@@ -11,8 +11,8 @@ from orchestrator.protocol.chat import End
 from orchestrator.protocol.control_events import FileUploaded
 from orchestrator.protocol.transfers import CHUNK_BYTES, Entry, Omitted
 from orchestrator.sessions.errors import SandboxNotReady, SessionOver, UnknownSession
-from orchestrator.sessions.files_archive import Archive
-from orchestrator.sessions.files_errors import (
+from orchestrator.sessions.files.archive import Archive
+from orchestrator.sessions.files.errors import (
     ArchiveTooLarge,
     BadName,
     FileExists,
@@ -21,7 +21,7 @@ from orchestrator.sessions.files_errors import (
     TransferBroken,
     UploadsSpent,
 )
-from orchestrator.sessions.files_limits import FileLimits
+from orchestrator.sessions.files.limits import FileLimits
 from orchestrator.sessions.service import Sessions
 from orchestrator.sessions.workspace import FileContent
 from orchestrator.testing.session_world import ANNA, BERT, World, eventually

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.sessions.host_pressure import RELIEF, SHED_AT_ONCE, HostPressure, Shortage
+from orchestrator.sessions.host.host_pressure import RELIEF, SHED_AT_ONCE, HostPressure, Shortage
 from orchestrator.testing.fake_pool import FakePool
 from orchestrator.testing.memory_checkpoints import MemoryHost
 

@@ -1,8 +1,8 @@
 """A session may write so much into the event log, and so fast, and no more."""
 
 from orchestrator.protocol.sandbox_events import NoteWritten
+from orchestrator.sessions.journal.log_allowance import LogAllowance
 from orchestrator.sessions.limits import SessionLimits
-from orchestrator.sessions.log_allowance import LogAllowance
 
 LIMITS = SessionLimits(log_bytes=1000, log_burst_bytes=100, log_bytes_per_second=10)
 

@@ -35,13 +35,13 @@ from orchestrator.protocol.sandbox_events import (
 )
 from orchestrator.sessions.cursors import decode_cursor, encode_cursor
 from orchestrator.sessions.errors import BadCursor
-from orchestrator.sessions.open_blocks import MAX_BLOCKS, OpenBlocks
-from orchestrator.sessions.reports import MAX_REPORTS, Reports
-from orchestrator.sessions.room import Ring, in_frames
-from orchestrator.sessions.standing import Standing, advanced
-from orchestrator.sessions.states import OVER, STEPS, Step, is_over, step
-from orchestrator.sessions.titles import MAX_TITLE, UNTITLED, title_from
-from orchestrator.sessions.view import fold, withdrawals
+from orchestrator.sessions.journal.open_blocks import MAX_BLOCKS, OpenBlocks
+from orchestrator.sessions.journal.reports import MAX_REPORTS, Reports
+from orchestrator.sessions.journal.room import Ring, in_frames
+from orchestrator.sessions.view.standing import Standing, advanced
+from orchestrator.sessions.view.states import OVER, STEPS, Step, is_over, step
+from orchestrator.sessions.view.titles import MAX_TITLE, UNTITLED, title_from
+from orchestrator.sessions.view.view import fold, withdrawals
 
 STATES = get_args(SessionState)
 VIEW = SessionView(

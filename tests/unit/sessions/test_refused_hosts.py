@@ -7,8 +7,8 @@ import msgspec
 
 from orchestrator.protocol.control_events import EgressRefused
 from orchestrator.protocol.events import event_codec
+from orchestrator.sessions.journal.reports import MAX_REPORTS, Reports
 from orchestrator.sessions.refused_hosts import RefusedHosts
-from orchestrator.sessions.reports import MAX_REPORTS, Reports
 from orchestrator.storage.refused_host_store import PiccoloRefusedHostStore
 from orchestrator.testing.memory_audit import MemoryRefusedHostStore
 from orchestrator.testing.session_world import ANNA

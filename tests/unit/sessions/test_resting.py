@@ -36,8 +36,8 @@ from orchestrator.protocol.sandbox_events import (
 )
 from orchestrator.protocol.task_events import TaskStarted
 from orchestrator.sessions import errors
+from orchestrator.sessions.host.upkeep import Upkeep
 from orchestrator.sessions.profiles import Lifetimes
-from orchestrator.sessions.upkeep import Upkeep
 from orchestrator.testing.chat_client import decision_on
 from orchestrator.testing.fake_agent import permission_request
 from orchestrator.testing.session_world import ANNA, BERT, LIMITS, PROFILE, eventually
@@ -473,7 +473,7 @@ async def test_turn_that_takes_too_long_is_interrupted(make_world):
 
 async def test_turn_that_cannot_be_interrupted_loses_its_sandbox(make_world, monkeypatch):
     """Where the interrupt does not help, the sandbox is killed and the session goes on."""
-    monkeypatch.setattr("orchestrator.sessions.watch.INTERRUPT_SECONDS", 0.1)
+    monkeypatch.setattr("orchestrator.sessions.watch.watch.INTERRUPT_SECONDS", 0.1)
     world = make_world(profile=profile(turn=0.1))
     session = await world.create()
 

@@ -23,11 +23,11 @@ from orchestrator.protocol.transcripts import (
     TranscriptSynced,
 )
 from orchestrator.sessions.errors import StorageFailed
+from orchestrator.sessions.kept.transcript_batches import MAX_OPEN_KEYS, TranscriptBatches
+from orchestrator.sessions.kept.transcripts import ROW_BYTES, Transcripts
 from orchestrator.sessions.limits import SessionLimits
-from orchestrator.sessions.misbehaviour import SandboxMisbehaved
 from orchestrator.sessions.ports import ReceivedEvent
-from orchestrator.sessions.transcript_batches import MAX_OPEN_KEYS, TranscriptBatches
-from orchestrator.sessions.transcripts import ROW_BYTES, Transcripts
+from orchestrator.sessions.stays.misbehaviour import SandboxMisbehaved
 from orchestrator.testing.fake_sandbox import FakeSandbox
 from orchestrator.testing.memory_transcripts import MemoryTranscriptStore
 

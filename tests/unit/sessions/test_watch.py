@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.protocol.chat import SessionState
 from orchestrator.sessions.profiles import Lifetimes
-from orchestrator.sessions.watch import (
+from orchestrator.sessions.watch.watch import (
     FORGOTTEN_WITH_SANDBOX,
     FORGOTTEN_WITH_TURN,
     EndSession,
@@ -25,7 +25,7 @@ from orchestrator.sessions.watch import (
     decide,
     next_look,
 )
-from orchestrator.sessions.wording import duration
+from orchestrator.sessions.watch.wording import duration
 
 replace = msgspec.structs.replace
 

@@ -1,0 +1,1 @@
+"""What people and the agent may say, and what follows from it."""

@@ -1,0 +1,1 @@
+"""What people may do with the files of a session's workspace."""

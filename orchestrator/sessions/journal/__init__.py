@@ -1,0 +1,1 @@
+"""What is written of a session and who hears it: the log first, then the view, then the room."""

@@ -1,0 +1,1 @@
+"""What outlives a sandbox: its transcript and the checkpoints of its files."""

@@ -1,0 +1,1 @@
+"""A session and its sandboxes: the way in, the time together, the way out."""

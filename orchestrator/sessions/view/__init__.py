@@ -1,0 +1,1 @@
+"""What a session is, folded from its events: its states, its view, its endings. Pure."""
