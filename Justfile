@@ -35,6 +35,8 @@ test *ARGS: _environment
     if [ $# -eq 0 ]; then
         just check
         just _npm test
+        # Most tests wait for processes and containers: by file, as many at once as there are cores.
+        set -- --numprocesses=auto --maxprocesses=4 --dist=loadfile
     fi
     exec "{{ bin }}/pytest" "$@"
 
