@@ -28,7 +28,9 @@ def main() -> int:
     report = asyncio.run(run(plan))
     sys.stdout.write(f"{report.text()}\n")
     KEPT.mkdir(exist_ok=True)
-    (KEPT / f"{plan.seed}.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    (KEPT / f"{plan.seed}.log").write_text(report.log)
+    kept = msgspec.structs.replace(report, log="")
+    (KEPT / f"{plan.seed}.json").write_bytes(msgspec.json.format(msgspec.json.encode(kept)))
     return 1 if report.violations else 0
 
 

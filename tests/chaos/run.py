@@ -73,12 +73,15 @@ class Report(msgspec.Struct, kw_only=True):
     """Faults that found nothing to harm."""
     prompts: int
     outcomes: dict[str, int]
+    failures: dict[str, int]
+    """What the agent said of turns that failed, shortened."""
     lost: dict[str, int]
     assigned: dict[str, int]
     hibernated: dict[str, int]
     reconnects: int
     snapshots: int
-    log_tail: str = ""
+    log: str = ""
+    """Where something was violated: all that Casemate logged."""
 
     def text(self) -> str:
         """For a terminal."""
@@ -93,6 +96,7 @@ class Report(msgspec.Struct, kw_only=True):
             f"{'in all':<26}{sum(self.struck.values()):>8}{sum(self.missed.values()):>8}",
             "",
             f"prompts {self.prompts}: " + _told(self.outcomes),
+            "failed turns said: " + _told(self.failures),
             "sandboxes lost: " + _told(self.lost),
             "sandboxes assigned: " + _told(self.assigned),
             "hibernated: " + _told(self.hibernated),
@@ -103,9 +107,7 @@ class Report(msgspec.Struct, kw_only=True):
             return "\n".join([*lines, "No violation."])
         again = f"./just chaos --seconds {self.plan.seconds:.0f} --seed {self.plan.seed}"
         told = [f"  {one}" for one in self.violations]
-        return "\n".join(
-            [*lines, f"{len(told)} violations:", *told, "", f"Again: {again}", self.log_tail]
-        )
+        return "\n".join([*lines, f"{len(told)} violations:", *told, "", f"Again: {again}"])
 
 
 def _told(counts: dict[str, int]) -> str:
@@ -157,7 +159,7 @@ async def _play(plan: Plan, casemate: RunningCasemate, road: Road, model: Script
     violations += _left(casemate, status=status)
     report = _report(plan, injector, players, histories)
     return msgspec.structs.replace(
-        report, violations=violations, log_tail=casemate.log[-4000:] if violations else ""
+        report, violations=violations, log=casemate.log if violations else ""
     )
 
 
@@ -266,16 +268,23 @@ def _report(
     histories: list[History],
 ) -> Report:
     events: list[Any] = [event for history in histories for _, event in history.events]
+    ends = [event for event in events if isinstance(event, TurnEnded)]
     browsers = [browser for player in players for browser in player.browsers]
     return Report(
         plan=plan,
         struck=dict(injector.struck),
         missed=dict(injector.missed),
         prompts=sum(len(player.sent) for player in players),
-        outcomes=dict(Counter(e.outcome for e in events if isinstance(e, TurnEnded))),
+        outcomes=dict(Counter(e.outcome for e in ends)),
+        failures=dict(Counter(_failure(e) for e in ends if e.outcome == "failed")),
         lost=dict(Counter(e.tag for e in events if isinstance(e, SandboxLost))),
         assigned=dict(Counter(e.reason for e in events if isinstance(e, SandboxAssigned))),
         hibernated=dict(Counter(e.reason for e in events if isinstance(e, SessionHibernated))),
         reconnects=sum(max(0, browser.connections - 1) for browser in browsers),
         snapshots=sum(browser.snapshots for browser in browsers),
     )
+
+
+def _failure(end: TurnEnded) -> str:
+    said = end.text or " ".join(end.errors) or end.subtype
+    return f"{end.api_error_status or '-'} {said[:60]!r}"

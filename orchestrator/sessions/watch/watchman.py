@@ -137,9 +137,9 @@ class Watchman:
             return
         try:
             await stay.freeze()
-        except SandboxStuck:
-            extra = {"session_id": self._parts.id}
-            logger.warning("sandbox.freeze_failed", exc_info=True, extra=extra)
+        except SandboxStuck as error:
+            extra = {"session_id": self._parts.id, "reason": str(error.__cause__ or error)}
+            logger.warning("sandbox.freeze_failed", extra=extra)
             self._freezes_from = self._parts.now() + RETRY_SECONDS
 
     async def _tell(self, event: Event) -> None:
