@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -208,13 +209,13 @@ class FakeAgent:
                 return await self._bash(turn_id, rest)
             case "!ask":
                 await self._ask()
-            case "!say":
-                await self._write(" ".join(f"word{i}" for i in range(int(rest.split()[0]))))
-            case "!slow":
+            case "!say" if _is_number(rest.partition(" ")[0]):
+                await self._write(" ".join(f"word{i}" for i in range(int(float(rest.split()[0])))))
+            case "!slow" if _is_number(rest):
                 await asyncio.sleep(float(rest))
                 await self._write(f"That took {rest} seconds.")
-            case "!fail":
-                return self._fail(turn_id, int(rest))
+            case "!fail" if _is_number(rest):
+                return self._fail(turn_id, int(float(rest)))
             case "!die":
                 self._say(AgentDied(exit_code=-9, text="The CLI was killed."))
                 self._die()
@@ -346,6 +347,11 @@ class FakeAgent:
 
     def _new_id(self, kind: str) -> str:
         return f"{kind}-{self._name}-{next(self._ids)}"
+
+
+def _is_number(text: str) -> bool:
+    """Else the line is no command, and answered like any other."""
+    return re.fullmatch(r"\d{1,6}(\.\d+)?", text) is not None
 
 
 def _completed(turn_id: TurnId) -> TurnEnded:

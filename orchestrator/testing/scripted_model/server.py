@@ -62,7 +62,7 @@ class ScriptedModel:
         self._address = (host, port)
         self._tries: OrderedDict[bytes, int] = OrderedDict()
         self._runner: web.AppRunner | None = None
-        self.requests: deque[RecordedRequest] = deque(maxlen=_REQUESTS_KEPT)
+        self._requests: deque[RecordedRequest] = deque(maxlen=_REQUESTS_KEPT)
         self.streaming = 0
         """Answers that are being written, or waited for, now."""
         self.hung_up = 0
@@ -75,6 +75,11 @@ class ScriptedModel:
             raise RuntimeError("The scripted model is not running.")
         host, port = self._runner.addresses[0][:2]
         return f"http://{host}:{port}"
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """A copy: it may serve in another thread while somebody looks."""
+        return list(self._requests)
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=_BODY_LIMIT, middlewares=[self._guard])
@@ -111,7 +116,7 @@ class ScriptedModel:
     ) -> web.StreamResponse:
         body = await _json(request)
         headers = {name.lower(): value for name, value in request.headers.items()}
-        self.requests.append(
+        self._requests.append(
             RecordedRequest(
                 method=request.method,
                 path=request.path_qs,

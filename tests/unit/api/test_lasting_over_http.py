@@ -43,8 +43,8 @@ class Session:
         assert answer.status_code == 202, answer.text
 
     def lose_in_a_turn(self):
-        """A turn that waits for a person, whose sandbox is killed."""
-        self.say("!slow", "c1")
+        """A turn that takes its time, whose sandbox is killed."""
+        self.say("!slow 600", "c1")
         self.until(lambda: self.events("turn_started"))
         self.door.run(self._lose())
         self.until(lambda: self.view.get("unfinished"))
