@@ -196,7 +196,7 @@ async def whole_casemate(
         pools = RememberedSizes(pool, PiccoloPoolSizes(database))
         await pools.restore()
         sessions = Sessions(
-            _ports(database, blobs, pool, catalogue, (metrics, SessionAudit(records.audit))),
+            _ports(database, blobs, pool, catalogue, metrics, SessionAudit(records.audit)),
             settings.sessions,
             files=settings.files,
         )
@@ -342,7 +342,8 @@ def _ports(
     blobs: BlobStore,
     pool: Pool,
     catalogue: ProfileCatalogue,
-    listeners: tuple[SessionListener, ...],
+    metrics: Metrics,
+    *listeners: SessionListener,
 ) -> Ports:
     return Ports(
         store=PiccoloSessionStore(database),
@@ -354,7 +355,8 @@ def _ports(
         checkpoints=PiccoloCheckpointStore(database),
         blobs=blobs,
         host=ProcHostMemory(),
-        listeners=(SessionLog(), *listeners),
+        listeners=(SessionLog(), metrics, *listeners),
+        on_step=metrics.step_taken,
     )
 
 

@@ -9,6 +9,7 @@ from orchestrator.plugin_api.profile_rules import BadPattern, check_rules
 from orchestrator.protocol.agent import AgentSetup
 from orchestrator.protocol.ids import ProfileName
 from orchestrator.sandboxes.possible_profiles import impossibility
+from orchestrator.sessions.profile_checks import BadProfileValue, check_profile
 from orchestrator.sessions.profiles import FixedProfiles, Profile
 
 MAX_FILE_BYTES = 1 << 20
@@ -37,20 +38,26 @@ def load_catalogue(path: Path | None, *, model: str) -> FixedProfiles:
     if not names or len(set(names)) != len(names):
         raise BadProfiles(f"{path}: there must be at least one profile, and no name twice.")
     for profile in profiles:
-        try:
-            check_rules(profile.agent)
-        except BadPattern as error:
-            raise BadProfiles(f"{path}: in the profile {profile.name!r}: {error}") from error
-        servers = [server.name for server in profile.agent.mcp_servers]
-        if len(set(servers)) != len(servers):
-            raise BadProfiles(f"{path}: the profile {profile.name!r} names a tool server twice.")
-        if (reason := impossibility(profile.resources)) is not None:
-            raise BadProfiles(f"{path}: the profile {profile.name!r} cannot be. {reason}")
-        try:
-            check_egress(profile.egress)
-        except BadRule as error:
-            raise BadProfiles(f"{path}: the profile {profile.name!r}, {error}.") from error
+        _check(path, profile)
     return FixedProfiles(profiles)
+
+
+def _check(path: Path, profile: Profile) -> None:
+    """Raises BadProfiles."""
+    try:
+        check_rules(profile.agent)
+    except BadPattern as error:
+        raise BadProfiles(f"{path}: in the profile {profile.name!r}: {error}") from error
+    servers = [server.name for server in profile.agent.mcp_servers]
+    if len(set(servers)) != len(servers):
+        raise BadProfiles(f"{path}: the profile {profile.name!r} names a tool server twice.")
+    if (reason := impossibility(profile.resources)) is not None:
+        raise BadProfiles(f"{path}: the profile {profile.name!r} cannot be. {reason}")
+    try:
+        check_egress(profile.egress)
+        check_profile(profile)
+    except (BadRule, BadProfileValue) as error:
+        raise BadProfiles(f"{path}: the profile {profile.name!r}, {error}.") from error
 
 
 def default_profile(model: str) -> Profile:

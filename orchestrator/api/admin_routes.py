@@ -11,6 +11,7 @@ from orchestrator.api.auth_routes import address_of
 from orchestrator.api.dependencies import (
     AnAccounts,
     APools,
+    ASessions,
     SignedInRequest,
     TheAudit,
     ThePrincipal,
@@ -25,6 +26,7 @@ from orchestrator.api.views import (
     PoolList,
     PoolSizes,
     PoolView,
+    SessionFiguresView,
     UserChange,
     UserList,
     managed_user,
@@ -33,10 +35,14 @@ from orchestrator.api.views import (
 from orchestrator.protocol.ids import ProfileName, UserId
 
 
-@get("/pools", name="list_pools", responses=problems())
-async def list_pools(pools: APools) -> PoolList:
-    """Every profile's pool, as it is now."""
-    return PoolList(pools=[_pool_view(pool) for pool in pools.pools()])
+@get("/pools", name="list_pools", responses=problems(503))
+async def list_pools(pools: APools, sessions: ASessions) -> PoolList:
+    """Every profile's pool, as it is now, and what becomes of sessions beside it."""
+    figures = await sessions.figures()
+    return PoolList(
+        pools=[_pool_view(pool) for pool in pools.pools()],
+        sessions=msgspec.convert(figures, SessionFiguresView, from_attributes=True),
+    )
 
 
 @put("/pools/{profile:str}", name="resize_pool", responses=problems(404, 413, 415, 422))

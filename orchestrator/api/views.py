@@ -232,8 +232,22 @@ class PoolView(Answer, frozen=True, kw_only=True):
     """Seconds until the next start is tried after failures."""
 
 
+class SessionFiguresView(Answer, frozen=True, kw_only=True):
+    """Of everybody's sessions together."""
+
+    awake: int
+    """With a sandbox, or about to have one."""
+    frozen: int
+    """Of those: idle, their programs stopped."""
+    hibernated: int
+    """Without a sandbox, until somebody wakes them."""
+    adopted: int
+    """Went on in their own sandbox when this control plane was started."""
+
+
 class PoolList(Answer, frozen=True, kw_only=True):
     pools: list[PoolView]
+    sessions: SessionFiguresView
 
 
 class PoolSizes(Request, frozen=True, kw_only=True):

@@ -187,7 +187,7 @@ class LimitNear(Wire, frozen=True, kw_only=True):
     """A limit will be reached soon if it goes on like this."""
 
     limit: Name
-    """`turn_time`, `session_age`, `sandbox_age`, `memory`, `home`, `workspace`."""
+    """`turn_time`, `session_age`, `sandbox_age`, `memory`, `home`, `workspace`, `transcript`."""
     sentence: str
     seconds: int | None = None
     """Until then, where that is known."""

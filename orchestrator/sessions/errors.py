@@ -17,6 +17,7 @@
     ├── UnknownPrompt           404
     ├── SandboxNotReady         409, the session still waits for its sandbox
     ├── NoSandboxFree           429, retry_after in seconds
+    ├── ConversationTooLarge    413, no sandbox can hold it any more
     ├── TooManySessions         429
     │   └── TooManyAwake        429, of those that have a sandbox
     ├── StorageFailed           503, the database refuses; raised by the stores
@@ -138,6 +139,14 @@ class NoSandboxFree(RuleBroken):
         """Seconds."""
 
 
+class ConversationTooLarge(RuleBroken):
+    tag, status = "conversation_too_large", 413
+    sentence = (
+        "This conversation has grown larger than a sandbox's home directory, so none can take it "
+        "up. Go back to an earlier checkpoint, or start a new session."
+    )
+
+
 class TooManySessions(RuleBroken):
     tag, status = "too_many_sessions", 429
     sentence = "You have as many sessions open as you may have."
@@ -165,7 +174,7 @@ class ShuttingDown(RuleBroken):
 
 
 class BlobMissing(StorageFailed):
-    sentence = "The stored files of this session cannot be read."
+    sentence = "The stored files of this session cannot be read. Go back to an earlier checkpoint."
 
 
 class BlobTooLarge(StorageFailed):

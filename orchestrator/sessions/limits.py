@@ -51,10 +51,17 @@ class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Wait before the first retry; doubled for each further one."""
     death_grace_seconds: float = 1.0
     """After an agent died: how long its sandbox may take to say why, before it is destroyed."""
+    death_shows_seconds: float = 3.0
+    """After the engine told that something in a sandbox was killed for its memory: how long it may
+    take to show that the sandbox dies of that. Then its loss says all."""
     destroy_seconds: float = 10.0
     """How long the destruction of a sandbox is waited for when its session ends."""
+    watch_again_seconds: float = 5.0
+    """After something went wrong in looking after a session, before it is looked after again."""
     max_prelude_events: int = 1_000
     """What a sandbox says before its session is at home in it. An honest one says a few words."""
+    max_prelude_bytes: int = 16 * MIB
+    """Of all that together: it waits in memory."""
     max_deaths: int = 3
     """Sandboxes of one session that may die in a row before no other one is tried by itself."""
     thaw_seconds: float = 5.0

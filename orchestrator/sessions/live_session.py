@@ -30,8 +30,6 @@ from orchestrator.protocol.events import Event
 from orchestrator.protocol.ids import SessionId, TurnId, UserId
 from orchestrator.protocol.sandbox_events import MemoryMeasured, StorageMeasured
 from orchestrator.sessions.conversation.conversation import Conversation, SessionCommand
-from orchestrator.sessions.conversation.intake import Intake
-from orchestrator.sessions.conversation.turns import Turns
 from orchestrator.sessions.errors import (
     RuleBroken,
     SandboxNotReady,
@@ -40,16 +38,13 @@ from orchestrator.sessions.errors import (
     TurnUnderWay,
 )
 from orchestrator.sessions.files.workspace_in_use import WorkspaceInUse
-from orchestrator.sessions.journal.journal import Journal
 from orchestrator.sessions.journal.listeners import Listeners
-from orchestrator.sessions.journal.order import Order
 from orchestrator.sessions.journal.report_writer import ReportWriter
 from orchestrator.sessions.journal.reports import Reports
-from orchestrator.sessions.journal.room import Follower
-from orchestrator.sessions.journal.saver import Saver
+from orchestrator.sessions.journal.room import OUT_OF_STEP, Follower
 from orchestrator.sessions.kept.checkpoints import Checkpoints
 from orchestrator.sessions.limits import SessionLimits
-from orchestrator.sessions.parts import Parts
+from orchestrator.sessions.parts import Parts, put_together
 from orchestrator.sessions.ports import Actor, Ports, Sandbox, SessionRecord
 from orchestrator.sessions.profiles import Profile
 from orchestrator.sessions.stays.departure import Keep, Rest, RestReason, Return, Wish
@@ -58,7 +53,6 @@ from orchestrator.sessions.stays.wind_up import WindUp
 from orchestrator.sessions.view import endings
 from orchestrator.sessions.view.standing import Standing
 from orchestrator.sessions.view.states import is_over
-from orchestrator.sessions.watch.activity import Activity
 from orchestrator.sessions.workspace import Workspace
 
 replace = msgspec.structs.replace
@@ -85,21 +79,26 @@ class LiveSession:
         on_quiet: Callable[["LiveSession"], None],
         may_wake: Callable[["LiveSession"], None],
     ) -> None:
-        self._ports = ports
-        self._limits = limits
         self._on_quiet = on_quiet
         self._may_wake = may_wake
-        self._order = Order(record.id)
-        self._saver = Saver(record, store=ports.store)
-        self._activity = Activity(now=ports.clock.monotonic())
-        self._journal = Journal(
-            standing, seq=seq, log=ports.log, clock=ports.clock, limits=limits, on_shown=self._shown
+        self._parts = put_together(
+            record,
+            standing,
+            seq=seq,
+            profile=profile,
+            ports=ports,
+            checkpoints=checkpoints,
+            limits=limits,
+            on_shown=self._shown,
+            on_behind=self._begin_anew,
+            on_turn_over=self._turn_over,
         )
-        self._turns = Turns(self._journal, profile=profile)
+        self._order, self._saver = self._parts.order, self._parts.saver
+        self._journal, self._turns = self._parts.journal, self._parts.turns
+        self._activity = self._parts.activity
         self._conversation = Conversation(
             self._turns, log=ports.log, profile=profile, limits=limits
         )
-        self._parts = self._put_together(checkpoints, profile)
         self._life = Life(
             self._parts, on_end=self._end_soon, on_fail=self._fail_soon, on_over=self._rest
         )
@@ -110,27 +109,6 @@ class LiveSession:
         self._carriers: list[asyncio.Task[None]] = []
         self._listeners = Listeners(ports.listeners, record=lambda: self.record)
         self._listeners.tell(None, self.view.state, [])
-
-    def _put_together(self, checkpoints: Checkpoints, profile: Profile | None) -> Parts:
-        intake = Intake(
-            self._journal,
-            self._turns,
-            clock=self._ports.clock,
-            limits=self._limits,
-            on_turn_over=self._turn_over,
-        )
-        return Parts(
-            ports=self._ports,
-            limits=self._limits,
-            checkpoints=checkpoints,
-            profile=profile,
-            order=self._order,
-            saver=self._saver,
-            journal=self._journal,
-            turns=self._turns,
-            intake=intake,
-            activity=self._activity,
-        )
 
     def _turn_over(self, turn_id: TurnId) -> None:
         self._life.turn_over(turn_id)
@@ -237,7 +215,9 @@ class LiveSession:
     @property
     def may_hibernate(self) -> bool:
         """Its sandbox is there, and nobody would be interrupted."""
-        return self._life.may_rest() and not self._activity.busy
+        stay = self._turns.stay
+        in_use = stay is not None and stay.in_use
+        return self._life.may_rest() and not self._activity.busy and not in_use
 
     async def hibernate(self, reason: RestReason, sentence: str) -> bool:
         """Whether it does, once that is known."""
@@ -341,11 +321,29 @@ class LiveSession:
     def _rest(self) -> None:
         """It has no sandbox any more: what is stored of it is all that it needs."""
         if self.view.state == "hibernated":
+            self._users += 1  # from this moment on, not from the task's first step
             self._order.keep(self._settle_and_leave(), "settle")
 
     async def _settle_and_leave(self) -> None:
-        with self.used():
+        try:
             await self.settle()
+        finally:
+            self._users -= 1
+            self._leave_if_quiet()
+
+    def _begin_anew(self) -> None:
+        """The log holds more of it than it knows. It leaves memory, and its sandbox goes: whoever
+        asks for it next gets it as the log has it."""
+        self._life.close()
+        self._order.keep(self._give_way(), "give-way")
+
+    async def _give_way(self) -> None:
+        await self._life.stop()
+        if self._life.stay is not None:
+            self._life.stay.dismissed = True
+            await self._life.stay.give_up()
+        self._on_quiet(self)
+        self.close_room(OUT_OF_STEP)
 
     def _give_up_storage(self) -> None:
         self._end_soon(endings.STORAGE_FAILED)
@@ -368,10 +366,12 @@ class LiveSession:
         await asyncio.shield(self._end.begin(ending, by=by))
 
     def _end_soon(self, ending: Ending) -> None:
-        self._end.begin(ending)
+        if not self._journal.is_behind:
+            self._end.begin(ending)
 
     def _fail_soon(self, ending: Ending) -> None:
-        self._end.begin(ending, lost=True)
+        if not self._journal.is_behind:
+            self._end.begin(ending, lost=True)
 
     def _ended(self) -> None:
         self._put_down()

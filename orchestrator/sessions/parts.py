@@ -1,11 +1,13 @@
 """What one session in memory is made of, in one hand for those who carry it."""
 
 import logging
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from orchestrator.protocol.chat import SessionView
-from orchestrator.protocol.ids import SessionId
+from orchestrator.protocol.events import Event
+from orchestrator.protocol.ids import SessionId, TurnId
 from orchestrator.sessions.conversation.intake import Intake
 from orchestrator.sessions.conversation.turns import Turns
 from orchestrator.sessions.errors import StorageFailed, UnknownProfile
@@ -15,7 +17,7 @@ from orchestrator.sessions.journal.saver import Saver
 from orchestrator.sessions.kept.checkpoints import Checkpoints
 from orchestrator.sessions.kept.transcripts import Transcripts
 from orchestrator.sessions.limits import SessionLimits
-from orchestrator.sessions.ports import Ports, Sandbox
+from orchestrator.sessions.ports import Ports, Sandbox, SessionRecord
 from orchestrator.sessions.profiles import Profile
 from orchestrator.sessions.stays.stay import Stay
 from orchestrator.sessions.view.standing import Standing
@@ -83,6 +85,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
             transcripts=transcripts,
             limits=self.limits,
             on_frozen=self._show_frozen,
+            on_stuck=self._note_stuck,
             logged=logged,
         )
         stay.start(
@@ -92,4 +95,53 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         return stay
 
     def _show_frozen(self, frozen: bool) -> None:  # noqa: FBT001 - the one thing it is told
+        self.ports.on_step("freeze" if frozen else "thaw", "done")
         self.journal.change(replace(self.view, frozen=frozen))
+
+    def _note_stuck(self, freezing: bool) -> None:  # noqa: FBT001 - as above
+        self.ports.on_step("freeze" if freezing else "thaw", "stuck")
+
+
+def put_together(
+    record: SessionRecord,
+    standing: Standing,
+    *,
+    seq: int,
+    profile: Profile | None,
+    ports: Ports,
+    checkpoints: Checkpoints,
+    limits: SessionLimits,
+    on_shown: Callable[[SessionView, Sequence[Event]], None],
+    on_behind: Callable[[], None],
+    on_turn_over: Callable[[TurnId], None],
+) -> Parts:
+    """Of a session as it was found: nothing is begun yet."""
+    log, clock = ports.log, ports.clock
+    journal = Journal(
+        standing,
+        seq=seq,
+        log=log,
+        clock=clock,
+        limits=limits,
+        on_shown=on_shown,
+        on_behind=on_behind,
+    )
+    turns = Turns(journal, profile=profile)
+    return Parts(
+        ports=ports,
+        limits=limits,
+        checkpoints=checkpoints,
+        profile=profile,
+        order=Order(record.id),
+        saver=Saver(record, store=ports.store),
+        journal=journal,
+        turns=turns,
+        intake=Intake(
+            journal, turns, log=log, clock=clock, limits=limits, on_turn_over=on_turn_over
+        ),
+        activity=Activity(
+            now=clock.monotonic(),
+            view=standing.view,
+            is_stopping=standing.stopping is not None,
+        ),
+    )

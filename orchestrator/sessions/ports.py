@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -173,6 +173,9 @@ class SessionStore(Protocol):
     async def unfinished(self) -> list[SessionRecord]:
         """Those not `ended`, `failed` or `hibernated`: what an earlier run left behind."""
 
+    async def hibernated(self) -> int:
+        """How many are, of everybody's."""
+
     async def hibernated_before(self, when: str, *, limit: int = 100) -> list[SessionRecord]:
         """Those `hibernated` and not updated since, oldest first."""
 
@@ -193,7 +196,8 @@ class EventLog(Protocol):
     prompt's `client_id` that the session already has."""
 
     async def append(self, session: SessionId, entries: list[LogEntry]) -> None:
-        """All or nothing, on disk when it returns."""
+        """All or nothing, on disk when it returns. The very same entries may be appended again,
+        which changes nothing: an answer may be lost where a write was not."""
 
     async def read(
         self, session: SessionId, *, after: int = 0, before: int | None = None, limit: int = 500
@@ -207,6 +211,9 @@ class EventLog(Protocol):
         """The highest `sandbox_n` since the last `sandbox_assigned`; 0 where there is none."""
 
     async def last_seq(self, session: SessionId) -> int: ...
+    async def said_bytes(self, session: SessionId) -> int:
+        """Of all that its sandboxes said, as it is kept: the events with a `sandbox_n`."""
+
     async def has_prompt(self, session: SessionId, client_id: ClientId) -> bool: ...
 
 
@@ -253,6 +260,12 @@ class TranscriptStore(Protocol):
 
     async def size(self, session: SessionId) -> int:
         """Bytes of all branches."""
+
+    async def conversation_bytes(
+        self, session: SessionId, agent_session: str, *, branch: int
+    ) -> int:
+        """What `load` gives of one agent session, with all its subpaths: what an agent that
+        resumes it has to hold."""
 
     async def position(self, session: SessionId, *, branch: int) -> int:
         """Where the branch stands: what is appended from now on comes after it."""
@@ -347,6 +360,10 @@ class SessionListener(Protocol):
         """`before` is None as a session comes into memory, `after` as it leaves it."""
 
 
+StayStep = Literal["freeze", "thaw", "hibernate", "wake", "recover", "exchange", "go_back", "adopt"]
+"""What a session does with a sandbox after it had its first one."""
+
+
 class Clock(Protocol):
     def now(self) -> str:
         """RFC 3339 UTC with milliseconds, never going backwards."""
@@ -368,3 +385,6 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     blobs: BlobStore
     host: HostMemory
     listeners: tuple[SessionListener, ...] = ()
+    on_step: Callable[[StayStep, str], None] = lambda _step, _outcome: None
+    """Told of each, and its outcome: `done`, or in a word of the rules why not. Never blocks or
+    raises."""

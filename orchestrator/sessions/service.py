@@ -6,8 +6,11 @@ A session is its owner's alone: everybody else, administrators too, is told that
 import asyncio
 import logging
 import secrets
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+import msgspec
 
 from orchestrator.protocol.chat import BrowserCommand, Notice, Resume, SequencedEvent, SessionView
 from orchestrator.protocol.control_events import EgressRefused, UpstreamFailed, UsageMetered
@@ -45,8 +48,22 @@ logger = logging.getLogger(__name__)
 
 MAX_PAGE = 200
 MAX_HISTORY = 500
+ASK_AGAIN_SECONDS = 300.0
+"""Before a session is asked again to give its sandbox up for memory."""
 NEWEST = 1 << 62
 """Above every `seq`."""
+
+
+class SessionFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """For those who run Casemate."""
+
+    awake: int
+    """With a sandbox, or about to have one."""
+    frozen: int
+    """Of those."""
+    hibernated: int
+    adopted: int
+    """Went on in their own sandbox when this control plane was started."""
 
 
 class Sessions:
@@ -76,6 +93,9 @@ class Sessions:
         self._keyed, self._adding = asyncio.Lock(), asyncio.Lock()
         self._carriers: list[asyncio.Task[None]] = []
         self._closing = False
+        self._adopted = 0
+        self._asked_from: weakref.WeakKeyDictionary[LiveSession, float]
+        self._asked_from = weakref.WeakKeyDictionary()
 
     @property
     def in_memory(self) -> int:
@@ -172,6 +192,17 @@ class Sessions:
         session = self._in_memory.get(session_id)
         return session.seq if session is not None else 0
 
+    async def figures(self) -> SessionFigures:
+        """Of everybody's sessions together."""
+        views = [session.view for session in self._in_memory if session.is_awake]
+        awake = [view for view in views if view.state != "hibernated"]
+        return SessionFigures(
+            awake=len(awake),
+            frozen=sum(view.frozen for view in awake),
+            hibernated=await self._ports.store.hibernated(),
+            adopted=self._adopted,
+        )
+
     # --- from the gateway --------------------------------------------------------------------
 
     def metered(self, session_id: SessionId, event: UsageMetered) -> None:
@@ -204,7 +235,9 @@ class Sessions:
     async def start(self) -> None:
         """Take up the sessions that an earlier run left behind, and look after all of them from now
         on. Raises StorageFailed."""
-        await StartUp(self._ports, self._limits, self._in_memory).run()
+        start_up = StartUp(self._ports, self._limits, self._in_memory)
+        await start_up.run()
+        self._adopted = start_up.adopted
         upkeep = Upkeep(self._ports, self._in_memory, self.checkpoints)
         pressure = HostPressure(
             self._ports.host,
@@ -237,9 +270,16 @@ class Sessions:
 
     async def hibernate_least_recent(self) -> bool:
         """Have the session that was used least recently give its sandbox up. Whether there was
-        one that could."""
-        awake = [session for session in self._in_memory if session.may_hibernate]
+        one that could. One that failed to is not asked again for a while: packing its files takes
+        what is short."""
+        now = self._ports.clock.monotonic()
+        awake = [
+            session
+            for session in self._in_memory
+            if session.may_hibernate and self._asked_from.get(session, now) <= now
+        ]
         for session in sorted(awake, key=lambda session: session.active_at):
+            self._asked_from[session] = now + ASK_AGAIN_SECONDS
             if await session.hibernate("host_memory", endings.RESTS_FOR_MEMORY):
                 return True
         return False

@@ -12,7 +12,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class BlobDamaged(StorageFailed):
-    sentence = "The stored files of this session are damaged."
+    sentence = "The stored files of this session are damaged. Go back to an earlier checkpoint."
     advice = "Go back to an earlier checkpoint, or tell your administrator."
 
 

@@ -19,6 +19,13 @@ PIECE_ROWS = 50
 
 INSERT = "INSERT INTO events (session, seq, at, tag, body, client_id, sandbox_n) VALUES "
 ROW = "({}, {}, {}, {}, {}, {}, {})"
+SAID_BYTES = {
+    "SQLite": "SELECT COALESCE(SUM(LENGTH(CAST(body AS BLOB))), 0) AS size FROM events "
+    "WHERE session = {} AND sandbox_n IS NOT NULL",
+    "PostgreSQL": "SELECT COALESCE(SUM(OCTET_LENGTH(body)), 0) AS size FROM events "
+    "WHERE session = {} AND sandbox_n IS NOT NULL",
+}
+"""By the kind of database: neither says it in the other's words."""
 LAST_N = (
     "SELECT COALESCE(MAX(sandbox_n), 0) AS n FROM events WHERE session = {} AND seq > ("
     "SELECT COALESCE(MAX(seq), 0) FROM events WHERE session = {} AND tag = 'sandbox_assigned')"
@@ -84,6 +91,10 @@ class PiccoloEventLog:
         query = table.select(table.seq).where(table.session == session)
         row = await query.order_by(table.seq, ascending=False).first().run()
         return int(row["seq"]) if row else 0
+
+    async def said_bytes(self, session: SessionId) -> int:
+        rows = await self._table.raw(SAID_BYTES[self._database.kind], session).run()
+        return int(rows[0]["size"])
 
     async def has_prompt(self, session: SessionId, client_id: ClientId) -> bool:
         table = self._table

@@ -59,6 +59,10 @@ class PiccoloSessionStore:
         query = self._table.select().where(self._table.state.not_in(WITHOUT_SANDBOX))
         return [record_of(row) for row in await query.run()]
 
+    async def hibernated(self) -> int:
+        asleep = self._table.state == "hibernated"
+        return int(await self._table.count().where(asleep).run())
+
     async def hibernated_before(self, when: str, *, limit: int = 100) -> list[SessionRecord]:
         table = self._table
         asleep = (table.state == "hibernated") & (table.updated_at < when)

@@ -38,6 +38,10 @@ LIST_SUBPATHS = (
     "SELECT DISTINCT subpath FROM transcript_batches WHERE session = {} AND branch = {} "
     "AND project = {} AND agent_session = {} AND subpath <> '' AND gone IS NULL ORDER BY subpath"
 )
+CONVERSATION_SIZE = (
+    "SELECT COALESCE(SUM(size), 0) AS size FROM transcript_batches "
+    "WHERE session = {} AND branch = {} AND agent_session = {} AND gone IS NULL"
+)
 POSITION = "SELECT MAX(text_id) AS id FROM transcript_batches WHERE session = {} AND branch = {}"
 COPY_BATCHES = (
     "INSERT INTO transcript_batches (session, branch, project, agent_session, subpath, text_id, "

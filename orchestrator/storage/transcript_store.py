@@ -122,6 +122,13 @@ class PiccoloTranscriptStore:
         rows = await self._texts.raw(sql.SIZE, session).run()
         return int(rows[0]["size"] or 0)
 
+    async def conversation_bytes(
+        self, session: SessionId, agent_session: str, *, branch: int
+    ) -> int:
+        place = (session, branch, agent_session)
+        rows = await self._batches.raw(sql.CONVERSATION_SIZE, *place).run()
+        return int(rows[0]["size"])
+
     async def position(self, session: SessionId, *, branch: int) -> int:
         rows = await self._batches.raw(sql.POSITION, session, branch).run()
         return int(rows[0]["id"] or 0)

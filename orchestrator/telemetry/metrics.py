@@ -118,6 +118,9 @@ class Metrics:
         else:
             self._unanswered_since.pop(session.id, None)
 
+    def step_taken(self, step: str, outcome: str) -> None:
+        self._stays.step_taken(step, outcome)
+
     def _count_usage(self, metered: UsageMetered) -> None:
         model = self._model_label(metered.model)
         usage = metered.usage

@@ -88,6 +88,10 @@ class StayFigures:
             case _:
                 pass
 
+    def step_taken(self, step: str, outcome: str) -> None:
+        """A session's way into, out of or within its sandboxes."""
+        self._steps.labels(step, self._word("step", outcome)).inc()
+
     def state_changed(
         self, session: SessionRecord, *, before: SessionState | None, after: SessionState | None
     ) -> None:
@@ -152,6 +156,13 @@ class StayFigures:
         )
 
     def _make_sleep_figures(self, registry: CollectorRegistry) -> None:
+        self._steps = Counter(
+            "casemate_stay_steps",
+            "Freezes, thaws, hibernations, wakes, recoveries, exchanges, returns and adoptions, by "
+            "outcome: done, or why not.",
+            ["step", "outcome"],
+            registry=registry,
+        )
         self._hibernations = Counter(
             "casemate_hibernations",
             "Sessions whose sandbox was given up in good order.",

@@ -85,6 +85,10 @@ class MemorySessionStore:
         mine = (r for r in self._database.sessions.values() if r.owner == owner)
         return sum(r.state not in {"ended", "failed"} for r in mine)
 
+    async def hibernated(self) -> int:
+        self._database.check()
+        return sum(r.state == "hibernated" for r in self._database.sessions.values())
+
     async def unfinished(self) -> list[SessionRecord]:
         self._database.check()
         rested = {"ended", "failed", "hibernated"}
@@ -112,6 +116,8 @@ class MemoryEventLog:
         if session not in self._database.sessions:
             raise StorageFailed
         log = self._database.events[session]
+        if all(entry in log for entry in entries):
+            return
         seqs = [entry.seq for entry in log + entries]
         prompts = [entry.client_id for entry in log + entries if entry.client_id is not None]
         if len(set(seqs)) < len(seqs) or len(set(prompts)) < len(prompts):
@@ -152,6 +158,11 @@ class MemoryEventLog:
     async def last_seq(self, session: SessionId) -> int:
         self._database.check()
         return max((e.seq for e in self._database.events.get(session, [])), default=0)
+
+    async def said_bytes(self, session: SessionId) -> int:
+        self._database.check()
+        known = self._database.events.get(session, [])
+        return sum(len(e.body) for e in known if e.sandbox_n is not None)
 
     async def has_prompt(self, session: SessionId, client_id: ClientId) -> bool:
         self._database.check()

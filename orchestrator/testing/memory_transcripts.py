@@ -127,6 +127,13 @@ class MemoryTranscriptStore:
         self._check()
         return sum(len(b.lines) for b in self._batches[session])
 
+    async def conversation_bytes(
+        self, session: SessionId, agent_session: str, *, branch: int
+    ) -> int:
+        self._check()
+        held = self._held(session, branch)
+        return sum(len(b.lines) for b in held if b.key.agent_session == agent_session)
+
     async def position(self, session: SessionId, *, branch: int) -> int:
         self._check()
         return self._positions.get((session, branch), 0)

@@ -53,6 +53,16 @@ class RecoveryContract:
         await stores.log.append(RECORD.id, [entry(6, "text_written", sandbox_n=2)])
         assert await stores.log.last_sandbox_n(RECORD.id) == 2
 
+    async def test_size_is_of_what_sandboxes_said(self, stores: Stores) -> None:
+        """In bytes, of all sandboxes together; what people did does not count."""
+        await stores.sessions.add(RECORD)
+        assert await stores.log.said_bytes(RECORD.id) == 0
+        said = [entry(seq, "text_written", sandbox_n=seq) for seq in (2, 4)]
+        said.append(replace(entry(5, "text_written", sandbox_n=1), body='{"text":"é"}'.encode()))
+        did = [entry(1, "sandbox_assigned"), entry(3, "prompt_accepted")]
+        await stores.log.append(RECORD.id, sorted([*said, *did], key=lambda one: one.seq))
+        assert await stores.log.said_bytes(RECORD.id) == sum(len(one.body) for one in said)
+
     async def test_long_hibernated_are_found(self, stores: Stores) -> None:
         """Those that hibernate since before a moment, oldest first, and only so many."""
         for number in range(5):
@@ -64,6 +74,7 @@ class RecoveryContract:
                 idempotency_key=None,
             )
             await stores.sessions.add(record)
+        assert await stores.sessions.hibernated() == 4
         found = await stores.sessions.hibernated_before("2026-01-09T00:00:00.000Z")
         assert [record.id for record in found] == ["s4", "s3", "s2"]
         found = await stores.sessions.hibernated_before("2027-01-01T00:00:00.000Z", limit=2)

@@ -22,7 +22,7 @@ from orchestrator.protocol.ids import ClientId, ProfileName, SessionId, UserId
 from orchestrator.sessions.clock import SystemClock
 from orchestrator.sessions.journal.room import Follower
 from orchestrator.sessions.limits import SessionLimits
-from orchestrator.sessions.ports import Actor, Ports, SessionListener
+from orchestrator.sessions.ports import Actor, Ports, SessionListener, StayStep
 from orchestrator.sessions.profiles import FixedProfiles, Profile
 from orchestrator.sessions.service import Sessions
 from orchestrator.testing.fake_pool import FakePool
@@ -51,6 +51,7 @@ PROFILE = Profile(
 LIMITS = SessionLimits(
     storage_retry_seconds=0.001,
     death_grace_seconds=0.02,
+    death_shows_seconds=0.05,
     destroy_seconds=1,
     thaw_seconds=0.5,
     resume_seconds=1,
@@ -131,6 +132,7 @@ class World:
         limits: SessionLimits = LIMITS,
         listeners: tuple[SessionListener, ...] = (),
         profile: Profile = PROFILE,
+        on_step: Callable[[StayStep, str], None] = lambda _step, _outcome: None,
         **pool: Any,
     ) -> None:
         self.profile = profile
@@ -138,6 +140,7 @@ class World:
         self.pool = FakePool(size=size, **pool)
         self.limits = limits
         self.listeners = listeners
+        self.on_step = on_step
         self.store = MemorySessionStore(self.database)
         self.log = MemoryEventLog(self.database)
         self.transcripts = MemoryTranscriptStore()
@@ -159,6 +162,7 @@ class World:
             blobs=self.blobs,
             host=self.host,
             listeners=self.listeners,
+            on_step=self.on_step,
         )
         return Sessions(ports, self.limits)
 

@@ -191,6 +191,16 @@ class EventLogContract:
             await stores.log.append(RECORD.id, [entry(3), entry(4, client_id="c1")])
         assert await stores.log.last_seq(RECORD.id) == 1
 
+    async def test_append_may_be_repeated(self, stores: Stores) -> None:
+        """The very same once more is no other; something else under its number is refused."""
+        await stores.sessions.add(RECORD)
+        both = [entry(1, client_id="c1"), entry(2)]
+        await stores.log.append(RECORD.id, both)
+        await stores.log.append(RECORD.id, both)
+        with pytest.raises(StorageFailed):
+            await stores.log.append(RECORD.id, [entry(1, client_id="c1"), entry(2, body=b"{}")])
+        assert [one.seq for one in await stores.log.read(RECORD.id)] == [1, 2]
+
     async def test_large_append_is_all_or_nothing(self, stores: Stores) -> None:
         """Also a batch of thousands is appended whole or not at all."""
         await stores.sessions.add(RECORD)

@@ -210,6 +210,24 @@ class TranscriptStoreContract:
         assert await loaded(transcripts) == b"1\n"
         assert await transcripts.position(ONE, branch=0) == after
 
+    async def test_conversation_is_as_long_as_what_is_loaded(
+        self, transcripts: TranscriptStore
+    ) -> None:
+        """Of one agent session in one branch, with what is below it, and without what was replaced
+        or deleted."""
+        await append(transcripts, b"x" * 99 + b"\n")
+        await append(transcripts, b"y" * 49 + b"\n", key=SUB, summary=b'{"a":1}')
+        await append(transcripts, b"z" * 9 + b"\n", key=OTHER)
+        position = await transcripts.position(ONE, branch=0)
+        assert await transcripts.conversation_bytes(ONE, "a1", branch=0) == 150
+        await append(transcripts, b"w" * 19 + b"\n", replaces=True)
+        assert await transcripts.conversation_bytes(ONE, "a1", branch=0) == 70
+        await transcripts.fork(ONE, branch=0, position=position, into=1)
+        assert await transcripts.conversation_bytes(ONE, "a1", branch=1) == 150
+        await transcripts.delete(ONE, MAIN, branch=0)
+        assert await transcripts.conversation_bytes(ONE, "a1", branch=0) == 0
+        assert await transcripts.conversation_bytes(TWO, "a1", branch=0) == 0
+
     async def test_size_is_of_the_session(self, transcripts: TranscriptStore) -> None:
         """The size is at least that of all that can be loaded, in this session alone."""
         await append(transcripts, b"x" * 999 + b"\n")

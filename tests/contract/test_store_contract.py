@@ -18,11 +18,12 @@ from orchestrator.testing.memory_stores import (
     MemorySignInLinkStore,
     MemoryUserStore,
 )
+from orchestrator.testing.recovery_contract import RecoveryContract
 from orchestrator.testing.store_contract import RECORD, StoreContract, Stores, replace
 from orchestrator.testing.transcript_contract import TranscriptStoreContract
 
 
-class TestMemoryStores(StoreContract):
+class TestMemoryStores(StoreContract, RecoveryContract):
     @pytest.fixture
     def stores(self):
         database = MemoryDatabase()
@@ -50,7 +51,7 @@ async def with_sessions(database):
     return database
 
 
-class TestPiccoloStores(StoreContract):
+class TestPiccoloStores(StoreContract, RecoveryContract):
     @pytest.fixture
     def stores(self, database):
         return Stores(

@@ -4,6 +4,7 @@ For: one batch at a time, written down before it is acknowledged. Whoever calls 
 turn to write. Not for the transcript, which `Transcripts` took before.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 
 from orchestrator.protocol.commands import AnswerPermission
@@ -22,15 +23,19 @@ from orchestrator.protocol.transcripts import TranscriptWord
 from orchestrator.sessions.conversation.checks import names_its_input
 from orchestrator.sessions.conversation.conversation import key_of, tell
 from orchestrator.sessions.conversation.turns import Turns
+from orchestrator.sessions.errors import StorageFailed
 from orchestrator.sessions.journal.journal import Draft, Journal
 from orchestrator.sessions.journal.log_allowance import LogAllowance
 from orchestrator.sessions.limits import SessionLimits
-from orchestrator.sessions.ports import Clock, ReceivedEvent
+from orchestrator.sessions.ports import Clock, EventLog, ReceivedEvent
 from orchestrator.sessions.stays.misbehaviour import SandboxMisbehaved
 from orchestrator.sessions.stays.stay import Said, Stay
 from orchestrator.sessions.view import endings, recovery
 from orchestrator.sessions.view.endings import SAID_TOO_MUCH, SANDBOX_MISBEHAVED, agent_died
 from orchestrator.sessions.view.standing import Answer
+from orchestrator.sessions.view.view import fold, moot_after_turn
+
+logger = logging.getLogger(__name__)
 
 RESUME = "resume_agent"
 """The name under which a shim says that it could not resume."""
@@ -44,19 +49,31 @@ class Intake:
         journal: Journal,
         turns: Turns,
         *,
+        log: EventLog,
         clock: Clock,
         limits: SessionLimits,
         on_turn_over: Callable[[TurnId], None],
     ) -> None:
         self._journal = journal
         self._turns = turns
+        self._log = log
         self._limits = limits
         self._clock = clock
         self._on_turn_over = on_turn_over
         self._allowance = LogAllowance(limits, now=clock.monotonic())
+        self._knows_log = False
+
+    @property
+    def log_used(self) -> float:
+        """Part of all that the session's sandboxes may have written into the log."""
+        return self._allowance.used
 
     async def take(self, stay: Stay, batch: Sequence[ReceivedEvent]) -> None:
-        """Raises StorageFailed, SandboxMisbehaved."""
+        """Raises StorageFailed, SandboxMisbehaved. What comes from a sandbox that the session has
+        left is dropped: by its numbers, it would pass for the next one's."""
+        if stay.dismissed:
+            return
+        await self._look_at_log()
         said = self._new(stay, batch)
         self._refuse(said)
         if not stay.assigned:
@@ -76,6 +93,20 @@ class Intake:
             await tell(stay, answer)
         await self._turns.go_on()
 
+    async def _look_at_log(self) -> None:
+        """What was written in an earlier run counts as well. Where it cannot be told, it is asked
+        for again with the next batch."""
+        if self._knows_log:
+            return
+        try:
+            held = await self._log.said_bytes(self._journal.session)
+        except StorageFailed:
+            extra = {"session_id": self._journal.session}
+            logger.warning("session_log.not_measured", exc_info=True, extra=extra)
+            return
+        self._allowance.go_on_from(held)
+        self._knows_log = True
+
     # --- taking ------------------------------------------------------------------------------
 
     def _new(self, stay: Stay, batch: Sequence[ReceivedEvent]) -> list[Said]:
@@ -89,7 +120,8 @@ class Intake:
     def _hold(self, stay: Stay, said: list[Said]) -> None:
         """Kept until the session is at home there: few words, of an honest sandbox."""
         stay.prelude += said
-        if len(stay.prelude) > self._limits.max_prelude_events:
+        size, limits = sum(one.size for one in stay.prelude), self._limits
+        if len(stay.prelude) > limits.max_prelude_events or size > limits.max_prelude_bytes:
             raise SandboxMisbehaved(SANDBOX_MISBEHAVED)
         for one in said:
             match one.event:
@@ -120,18 +152,23 @@ class Intake:
                     pass
 
     def _drafts(self, said: Sequence[Said]) -> list[Draft]:
-        drafts: list[Draft] = []
+        """Not what is asked once more, because this or an earlier control plane might not know it;
+        and a turn ends once, and no other one does than that which runs."""
+        drafts, view = list[Draft](), self._journal.view
         for one in said:
-            if self._is_open(one) or self._answer_to(one) is not None:
+            if one.event in [*view.permissions, *view.questions]:
                 continue
+            if self._answer_to(one) is not None:
+                continue
+            if isinstance(one.event, TurnEnded):
+                if one.event.turn_id != view.turn_id:
+                    continue
+                drafts += [Draft(moot) for moot in moot_after_turn(view)]
             drafts.append(Draft(one.event, one.n))
             if isinstance(one.event, TurnEnded):
                 drafts += self._offered(one.event)
+            view = fold(view, one.event)
         return drafts
-
-    def _is_open(self, said: Said) -> bool:
-        """Asked once more, because this or an earlier control plane might not know it."""
-        return said.event in self._journal.view.permissions + self._journal.view.questions
 
     def _answer_to(self, said: Said) -> Answer | None:
         """What was decided already about a question that is asked again."""
@@ -151,7 +188,7 @@ class Intake:
     def _offered(self, ended: TurnEnded) -> list[Draft]:
         """The prompt of a turn that did not come to an end of its own."""
         standing, stopped = self._turns.standing, self._turns.interruption
-        if ended.turn_id != standing.view.turn_id or ended.outcome == "completed":
+        if ended.outcome == "completed":
             return []
         if stopped is not None and stopped.turn_id == ended.turn_id:
             why = stopped.sentence
@@ -181,7 +218,8 @@ class Intake:
         if not asks:
             return
         view = self._journal.view
-        still_open = [*view.permissions, *view.questions, *asks]
+        known: list[PermissionRequested | QuestionAsked] = [*view.permissions, *view.questions]
+        still_open = [*known, *(ask for ask in asks if ask not in known)]
         size = sum(len(event_codec.encode(ask)) for ask in still_open)
         limits = self._limits
         if len(still_open) > limits.max_open_questions or size > limits.max_open_question_bytes:

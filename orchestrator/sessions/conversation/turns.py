@@ -64,8 +64,14 @@ class Turns:
     @property
     def has_work(self) -> bool:
         """Something would happen in a sandbox without anybody asking for more."""
-        waiting = bool(self.view.queue) and not self.standing.held
-        return waiting or bool(self.standing.undelivered) or self.runs_again
+        return self.prompt_waits or bool(self.standing.undelivered) or self.runs_again
+
+    @property
+    def prompt_waits(self) -> bool:
+        """One would run now, for all that there is before it; not behind a turn that waits for an
+        answer."""
+        free = self.view.turn_id is None and not self.standing.held
+        return free and bool(self.view.queue)
 
     @property
     def runs_again(self) -> bool:

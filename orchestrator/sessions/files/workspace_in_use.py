@@ -4,6 +4,7 @@ being idle before that is over. Each method is that of `Workspace`."""
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from orchestrator.sessions.files.errors import TransferBroken
 from orchestrator.sessions.profiles import CheckpointRules
 from orchestrator.sessions.stays.stay import Stay
 from orchestrator.sessions.workspace import (
@@ -44,7 +45,11 @@ class WorkspaceInUse:
         self, path: str, chunks: AsyncIterator[bytes], *, size: int | None, overwrite: bool
     ) -> int:
         async with self._stay.used():
-            return await self._workspace.write_file(path, chunks, size=size, overwrite=overwrite)
+            size = await self._workspace.write_file(path, chunks, size=size, overwrite=overwrite)
+            if self._stay.left:
+                raise TransferBroken("left")
+            self._stay.written += 1
+            return size
 
     @asynccontextmanager
     async def take_checkpoint(

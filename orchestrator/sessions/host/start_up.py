@@ -25,6 +25,7 @@ class StartUp:
         self._limits = limits
         self._sessions = sessions
         self._at_once = asyncio.Semaphore(limits.adopted_at_once)
+        self.adopted = 0
 
     async def run(self) -> None:
         """Raises StorageFailed where not even the list of them can be read."""
@@ -54,6 +55,7 @@ class StartUp:
         if record.state == "ending":
             await session.end(endings.ENDED_BY_USER)
         elif session.view.state in SERVED and await self._adopted(session):
+            self.adopted += 1
             logger.info("session.adopted", extra={"session_id": record.id})
         elif not session.is_over and session.view.state != "hibernated":
             await session.life.rest_alone()
@@ -67,6 +69,7 @@ class StartUp:
         logged = await self._ports.log.last_sandbox_n(session.id)
         held = await self._ports.transcripts.last_n(session.id, sandbox_id)
         sandbox = await self._sandbox(session, safe=min(logged, held))
+        self._ports.on_step("adopt", "gone" if sandbox is None else "done")
         if sandbox is None:
             return False
         await session.go_on_in(sandbox, logged=logged, held=held)

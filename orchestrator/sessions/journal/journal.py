@@ -35,7 +35,9 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """`on_shown` is called with the view before and the events, once they are durable and shown."""
+    """`on_shown` is called with the view before and the events, once they are durable and shown;
+    `on_behind` once the log turns out to hold what was said to be refused: from then on nothing can
+    be written, and whoever wants to go on has to begin with what is in the log."""
 
     def __init__(
         self,
@@ -46,11 +48,16 @@ class Journal:
         clock: Clock,
         limits: SessionLimits,
         on_shown: Callable[[SessionView, Sequence[Event]], None],
+        on_behind: Callable[[], None],
     ) -> None:
         self._log = log
         self._clock = clock
         self._limits = limits
         self._on_shown = on_shown
+        self._on_behind = on_behind
+        self._doubtful: int | None = None
+        """From this number on the log may hold what it was not known to have taken."""
+        self.is_behind = False
         self._blocks = OpenBlocks(max_chars=limits.open_block_chars)
         self.standing = standing
         self.room = Room(standing.view, seq=seq, limits=limits)
@@ -89,6 +96,7 @@ class Journal:
 
     def show_unlogged(self, drafts: Sequence[Draft]) -> None:
         """The last resort where the log refuses: at least those who look on are told."""
+        self._doubtful = None
         self._show(drafts, self._numbered(drafts))
 
     def change(self, view: SessionView) -> None:
@@ -128,7 +136,14 @@ class Journal:
         return [sequenced(d.event, seq=seq, at=at) for seq, d in enumerate(drafts, start=first)]
 
     async def _append(self, entries: list[LogEntry]) -> None:
-        """Tried again a few times: a full disk may be emptied, a database may come back."""
+        """Tried again a few times: a full disk may be emptied, a database may come back. The same
+        may be appended twice."""
+        await self._refuse_when_behind()
+        self._doubtful = entries[0].seq
+        await self._append_persistently(entries)
+        self._doubtful = None
+
+    async def _append_persistently(self, entries: list[LogEntry]) -> None:
         for attempt in range(self._limits.storage_retries):
             try:
                 return await self._log.append(self.session, entries)
@@ -136,17 +151,18 @@ class Journal:
                 extra = {"session_id": self.session, "attempt": attempt + 1}
                 logger.warning("session_log.append_failed", exc_info=True, extra=extra)
                 await asyncio.sleep(self._limits.storage_retry_seconds * 2**attempt)
-                if await self._landed(entries):
-                    return None
         return await self._log.append(self.session, entries)
 
-    async def _landed(self, entries: list[LogEntry]) -> bool:
-        """Whether they are in the log although that was not told: a connection broke too late. All
-        or nothing, and nobody else writes this session."""
-        try:
-            return await self._log.last_seq(self.session) >= entries[-1].seq
-        except StorageFailed:
-            return False
+    async def _refuse_when_behind(self) -> None:
+        """A connection may break when all was written and before that was told. Nobody else writes
+        this session. Raises StorageFailed."""
+        if self._doubtful is not None and not self.is_behind:
+            self.is_behind = await self._log.last_seq(self.session) >= self._doubtful
+            if self.is_behind:
+                logger.error("session_log.is_ahead", extra={"session_id": self.session})
+                self._on_behind()
+        if self.is_behind:
+            raise StorageFailed
 
     def _show(self, drafts: Sequence[Draft], numbered: list[SequencedEvent]) -> None:
         if not numbered:

@@ -11,11 +11,20 @@ class LogAllowance:
     """A token bucket of bytes over a total that is never refilled."""
 
     def __init__(self, limits: SessionLimits, *, now: float) -> None:
-        self._left = limits.log_bytes
+        self._most = self._left = limits.log_bytes
         self._burst = float(limits.log_burst_bytes)
         self._per_second = limits.log_bytes_per_second
         self._bucket = self._burst
         self._at = now
+
+    @property
+    def used(self) -> float:
+        """Part of the total."""
+        return 1 - self._left / self._most if self._most else 1.0
+
+    def go_on_from(self, held: int) -> None:
+        """So many bytes are written by now, by whomever they were counted."""
+        self._left = self._most - held
 
     def spend(self, size: int, *, now: float) -> bool:
         """Whether so many bytes more may be written; false from then on, once they may not."""

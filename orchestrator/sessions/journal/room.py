@@ -27,6 +27,10 @@ TOO_SLOW = Ending(
     tag="too_slow",
     sentence="This connection was too slow for the session. Reconnect to go on where it was.",
 )
+OUT_OF_STEP = Ending(
+    tag="out_of_step",
+    sentence="Casemate's database answered too late for this session. Reconnect to go on.",
+)
 ROOM_CLOSED = Ending(
     tag="shutdown", sentence="Casemate is shutting down. Reconnect in a minute to read on."
 )

@@ -22,7 +22,7 @@ class Saver:
     def __init__(self, record: SessionRecord, *, store: SessionStore) -> None:
         self._store = store
         self._saved = record
-        self._due = asyncio.Event()
+        self._due, self._saving = asyncio.Event(), asyncio.Lock()
         self.record = record
         """As it shall be stored."""
 
@@ -43,12 +43,14 @@ class Saver:
 
     async def save(self) -> bool:
         """Save now. False where the storage failed; that was logged."""
-        self._due.clear()
-        record = self.record
-        try:
-            await self._store.update(record)
-        except StorageFailed:
-            logger.warning("session.save_failed", exc_info=True, extra={"session_id": record.id})
-            return False
-        self._saved = record
-        return True
+        async with self._saving:
+            self._due.clear()
+            record = self.record
+            try:
+                await self._store.update(record)
+            except StorageFailed:
+                extra = {"session_id": record.id}
+                logger.warning("session.save_failed", exc_info=True, extra=extra)
+                return False
+            self._saved = record
+            return True

@@ -60,6 +60,7 @@ class CheckpointKeeper:
         finally:
             taking.cancel()
             await asyncio.wait([taking])
+            self._note_unforeseen(taking)
             self._parts.turns.unpause(PAUSE)
         await self._parts.go_on()
 
@@ -75,6 +76,7 @@ class CheckpointKeeper:
                     profile=parts.known_profile,
                     seq=parts.journal.room.seq,
                     turn_id=self._last_turn,
+                    anew=bool(parts.standing.went_back_to),
                 )
         except RuleBroken as failure:
             if not await stay.is_over_soon():
@@ -84,6 +86,12 @@ class CheckpointKeeper:
         if checkpoint is not None:
             await self._tell(checkpoint, took_ms=round((parts.now() - began) * 1000))
         return True
+
+    def _note_unforeseen(self, taking: asyncio.Task[bool]) -> None:
+        """What was kept before is kept, and the session goes on; the operator has to know."""
+        if not taking.cancelled() and (error := taking.exception()) is not None:
+            extra = {"session_id": self._parts.id}
+            logger.error("checkpoint.broke", exc_info=error, extra=extra)
 
     async def _patiently(self, taking: asyncio.Task[bool], stay: Stay) -> bool:
         """False once somebody waited for longer than that."""

@@ -75,13 +75,15 @@ class Checkpoints:
         profile: Profile,
         seq: int,
         turn_id: TurnId | None,
+        anew: bool = False,
     ) -> Checkpoint | None:
         """Keep the files as they are, if they are not as at the latest checkpoint; else that one
-        goes on to where the conversation is now, and None is returned. Between turns.
+        goes on to where the conversation is now, and None is returned. `anew`: the session went
+        back behind the latest one, which stays what it is. Between turns.
 
         Raises CheckpointTooLarge (or Slow), TransferBroken, TooManyTransfers, BlobTooLarge,
         StorageFailed; what was kept before is still kept then."""
-        latest = await self.latest(record.id)
+        latest = None if anew else await self.latest(record.id)
         place = _Place(
             seq=seq,
             turn_id=turn_id,

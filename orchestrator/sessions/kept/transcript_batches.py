@@ -37,9 +37,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Open(msgspec.Struct):
     first: int
+    text: bytearray
+    """In one piece: of many small ones each would cost more than it says."""
     replaces: bool = False
-    pieces: list[bytes] = []
-    size: int = 0
 
 
 class TranscriptBatches:
@@ -56,7 +56,7 @@ class TranscriptBatches:
     def replace(self, word: TranscriptReplaced, n: int) -> None:
         """What was under way under this key is forgotten. Raises SandboxMisbehaved."""
         before = self._open.pop(word.key, None)
-        self._size -= before.size if before else 0
+        self._size -= len(before.text) if before else 0
         self._begin(word.key, before.first if before else n).replaces = True
 
     def add(self, piece: TranscriptPiece, n: int) -> Batch | None:
@@ -65,21 +65,19 @@ class TranscriptBatches:
         text = piece.text.encode()
         if self._size + len(text) > self._most_bytes:
             raise SandboxMisbehaved(BROKEN_TRANSCRIPT)
-        if text:  # without end they would take memory that nobody counts
-            one.pieces.append(text)
-        one.size += len(text)
+        one.text += text
         self._size += len(text)
         if piece.more:
             return None
         del self._open[piece.key]
-        self._size -= one.size
-        return _whole(piece, b"".join(one.pieces), n=n, replaces=one.replaces)
+        self._size -= len(one.text)
+        return _whole(piece, bytes(one.text), n=n, replaces=one.replaces)
 
     def _begin(self, key: TranscriptKey, n: int) -> _Open:
         if len(self._open) >= MAX_OPEN_KEYS:
             raise SandboxMisbehaved(BROKEN_TRANSCRIPT)
         check_key(key)
-        one = self._open[key] = _Open(first=n)
+        one = self._open[key] = _Open(first=n, text=bytearray())
         return one
 
 

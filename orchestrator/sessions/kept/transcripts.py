@@ -31,6 +31,8 @@ from orchestrator.sessions.stays.misbehaviour import SandboxMisbehaved
 
 logger = logging.getLogger(__name__)
 
+MAX_FAILURES_LOGGED = 20
+"""Of one sandbox."""
 ROW_BYTES = 256
 """What a batch or a deletion takes in a store beside its text: many tiny ones fill a disk, too."""
 TOO_LARGE = Ending(
@@ -71,6 +73,7 @@ class Transcripts:
         self._is_open = False
         self._at_once = asyncio.Semaphore(limits.transcript_asks)
         self._answers: dict[asyncio.Task[None], int] = {}
+        self._failures = 0
         self._syncs: dict[str, asyncio.Future[bool]] = {}
         self.repairs = 0
         """How often the sandbox found that something had been missing, and sent it anew."""
@@ -192,12 +195,14 @@ class Transcripts:
         return await work()
 
     def _synced(self, word: TranscriptSynced) -> None:
+        """Nobody asked for it, or waits for it any more: it says nothing."""
+        done = self._syncs.get(word.sync_id)
+        if done is None or done.done():
+            return
+        done.set_result(True)
         if word.repaired:
             self.repairs += 1
             logger.warning("transcript.repaired", extra={"session_id": self._session})
-        done = self._syncs.get(word.sync_id)
-        if done is not None and not done.done():
-            done.set_result(True)
 
     # --- what is asked -----------------------------------------------------------------------
 
@@ -205,9 +210,9 @@ class Transcripts:
         check_key(word.key)
         if len(self._answers) >= self._limits.transcript_asks_waiting:
             raise SandboxMisbehaved(TOO_MANY_ASKS)
+        await self._pace()
         if word.what == "delete" and n > self._held:
             self._charge(0)
-            await self._pace()
             await self._persistently(lambda: self._delete(word))
         task = asyncio.create_task(self._answer(word), name=f"transcript-{word.ask_id}")
         self._answers[task] = n
@@ -225,10 +230,16 @@ class Transcripts:
                 lines = await _first_known(self._lines(word), may_be_missing=word.what == "load")
                 await self._sandbox.give_transcript(word.ask_id, lines)
         except (RuleBroken, TimeoutError) as error:
-            extra = {"session_id": self._session, "what": word.what, "error": repr(error)}
-            logger.warning("transcript.answer_failed", extra=extra)
+            self._note_failure(word, error)
         except Exception:
             logger.exception("transcript.answer_failed", extra={"session_id": self._session})
+
+    def _note_failure(self, word: TranscriptAsked, error: Exception) -> None:
+        """The first ones: a sandbox that asks and does not listen shall not fill the log."""
+        self._failures += 1
+        if self._failures <= MAX_FAILURES_LOGGED:
+            extra = {"session_id": self._session, "what": word.what, "error": repr(error)}
+            logger.warning("transcript.answer_failed", extra=extra)
 
     def _lines(self, word: TranscriptAsked) -> AsyncIterator[bytes]:
         if word.what == "load":

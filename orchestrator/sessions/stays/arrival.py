@@ -14,7 +14,12 @@ from orchestrator.protocol.commands import ResumeAgent
 from orchestrator.protocol.control_events import SandboxAssigned
 from orchestrator.protocol.event_parts import PermissionMode
 from orchestrator.protocol.sandbox_events import AgentResumed
-from orchestrator.sessions.errors import RuleBroken, StorageFailed, UnknownCheckpoint
+from orchestrator.sessions.errors import (
+    ConversationTooLarge,
+    RuleBroken,
+    StorageFailed,
+    UnknownCheckpoint,
+)
 from orchestrator.sessions.journal.journal import Draft
 from orchestrator.sessions.parts import Parts
 from orchestrator.sessions.ports import Checkpoint
@@ -50,8 +55,11 @@ class Arrival:
         self._on_stay = on_stay
 
     async def arrive(self, reason: Reason) -> Stay:
-        """Raises NotSettled, StorageFailed and what `SandboxPool.claim` raises."""
+        """Raises NotSettled, ConversationTooLarge, StorageFailed and what `SandboxPool.claim`
+        raises."""
         began = self._parts.now()
+        if reason != "new":
+            await self._refuse_too_large()
         for attempt in range(1, ATTEMPTS + 1):
             stay = await self._claim()
             try:
@@ -64,6 +72,19 @@ class Arrival:
                 logger.warning("session.restore_failed", extra=extra)
                 await stay.give_up()
         raise NotSettled
+
+    async def _refuse_too_large(self) -> None:
+        """What fits into no sandbox of this profile is not tried in one after the other."""
+        parts, standing = self._parts, self._parts.standing
+        if parts.profile is None or not standing.agent_session_id:
+            return
+        size = await parts.ports.transcripts.conversation_bytes(
+            parts.id, standing.agent_session_id, branch=standing.branch
+        )
+        if size >= parts.profile.resources.home:
+            extra = {"session_id": parts.id, "size": size, "home": parts.profile.resources.home}
+            logger.warning("session.conversation_too_large", extra=extra)
+            raise ConversationTooLarge
 
     async def _claim(self) -> Stay:
         parts = self._parts
@@ -116,7 +137,7 @@ class Arrival:
     # --- what it had -------------------------------------------------------------------------
 
     async def _restore(self, stay: Stay) -> Checkpoint | None:
-        """Its files, as they were last kept or gone back to."""
+        """Its files, as they were last kept or gone back to, whichever was later."""
         parts = self._parts
         checkpoint = await self._current()
         if checkpoint is None:
@@ -127,14 +148,16 @@ class Arrival:
         return checkpoint
 
     async def _current(self) -> Checkpoint | None:
+        """Going back begins a branch: what was kept in it is later than that, told or not."""
         parts, chosen = self._parts, self._parts.standing.went_back_to
-        if chosen:
+        latest = await parts.checkpoints.latest(parts.id)
+        if chosen and (latest is None or latest.branch != parts.standing.branch):
             try:
                 return await parts.checkpoints.get(parts.id, chosen)
             except UnknownCheckpoint:
                 extra = {"session_id": parts.id, "checkpoint_id": chosen}
                 logger.warning("checkpoint.gone", extra=extra)
-        return await parts.checkpoints.latest(parts.id)
+        return latest
 
     async def _resume(self, stay: Stay) -> AgentResumed | None:
         """Its conversation. One of which nothing was ever written down begins anew."""

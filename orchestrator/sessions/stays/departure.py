@@ -15,6 +15,7 @@ import msgspec
 from orchestrator.protocol.chat import Ending
 from orchestrator.protocol.control_events import (
     LimitReached,
+    SandboxLost,
     SessionHibernated,
     WentBack,
 )
@@ -26,15 +27,17 @@ from orchestrator.sessions.parts import Parts
 from orchestrator.sessions.ports import Checkpoint
 from orchestrator.sessions.stays.stay import Loss, Stay
 from orchestrator.sessions.view import endings, recovery
-from orchestrator.sessions.view.standing import Standing, advanced
+from orchestrator.sessions.view.standing import Standing, advanced, waits_for_one_answer
 from orchestrator.sessions.view.states import AWAKE, SERVED, step
-from orchestrator.sessions.view.view import deferrable, withdrawals, without_sandbox
+from orchestrator.sessions.view.view import withdrawals, without_sandbox
 
 logger = logging.getLogger(__name__)
 replace = msgspec.structs.replace
 
 PAUSE = "leaving"
 SHUTDOWN = "shutdown"
+KEEPS = 3
+"""How often all is kept before a sandbox is left, where somebody is at work in it meanwhile."""
 RestReason = Literal[
     "idle", "host_memory", "memory", "storage", "age", "asked", "shutdown", "upgrade"
 ]
@@ -80,7 +83,7 @@ class Departure:
         if self._parts.turns.stay is None:
             return False
         if view.state == "asking" and isinstance(wish, Rest):
-            return deferrable(view) is not None
+            return waits_for_one_answer(self._parts.standing)
         return view.state == "idle"
 
     async def leave(self, stay: Stay, wish: Rest | Exchange | Return) -> bool:
@@ -90,10 +93,7 @@ class Departure:
             return False
         turns.pause(PAUSE)
         try:
-            if not await self._keep_all(stay, wish) or stay.over.is_set():
-                return False
-            branch = await self._fork(wish) if isinstance(wish, Return) else 0
-            left = await self._parts.order.exclusively(partial(self._detach, wish, branch))
+            left = await self._left(stay, wish)
         except StorageFailed:
             extra = {"session_id": self._parts.id}
             logger.warning("session.leaving_failed", exc_info=True, extra=extra)
@@ -107,6 +107,20 @@ class Departure:
                 await self.buried()
         return left
 
+    async def _left(self, stay: Stay, wish: Rest | Exchange | Return) -> bool:
+        """Kept anew where something was done in it meanwhile: a file, an answer."""
+        for _ in range(KEEPS):
+            written = stay.written
+            if not await self._keep_all(stay, wish) or stay.over.is_set():
+                return False
+            branch = await self._fork(wish) if isinstance(wish, Return) else 0
+            detach = partial(self._detach, stay, wish, branch=branch, written=written)
+            if await self._parts.order.exclusively(detach):
+                return True
+            if not self.may_leave(wish) or self._is_wanted(stay, wish):
+                return False
+        return False
+
     async def go_back_asleep(self, wish: Return) -> None:
         """Without a sandbox there is nothing to keep. Raises StorageFailed."""
         branch = await self._fork(wish)
@@ -116,7 +130,7 @@ class Departure:
 
     async def lost(self, stay: Stay, loss: Loss) -> bool:
         """Whether the session shall go on by itself. Raises StorageFailed."""
-        goes_on = await self._parts.order.exclusively(partial(self._write_loss, loss.ending))
+        goes_on = await self._parts.order.exclusively(partial(self._write_loss, stay, loss.ending))
         self._bury(stay)
         return goes_on
 
@@ -156,12 +170,10 @@ class Departure:
     async def _keep_all(self, stay: Stay, wish: Wish) -> bool:
         """Whether all is kept that is needed. Who goes back does without the present; at a shutdown
         what was kept before has to do."""
-        limits = self._parts.limits
         try:
-            async with stay.used():
-                if not await stay.transcripts.sync(seconds=limits.sync_seconds):
-                    extra = {"session_id": self._parts.id}
-                    logger.warning("transcript.not_synced", extra=extra)
+            if not await stay.sync():
+                extra = {"session_id": self._parts.id}
+                logger.warning("transcript.not_synced", extra=extra)
         except RuleBroken:
             return False
         kept = await self._keeper.take(stay)
@@ -174,23 +186,35 @@ class Departure:
         )
         return branch
 
-    async def _detach(self, wish: Rest | Exchange | Return, branch: int) -> bool:
-        """The moment from which on the sandbox is not the session's any more."""
+    async def _detach(
+        self, stay: Stay, wish: Rest | Exchange | Return, *, branch: int, written: int
+    ) -> bool:
+        """The moment from which on the sandbox is not the session's any more. What somebody put
+        into it since `written` is in no checkpoint: then it stays."""
         parts = self._parts
-        if not self.may_leave(wish) or self._is_wanted(wish):
+        if not self.may_leave(wish) or self._is_wanted(stay, wish):
+            return False
+        if stay.written != written and not isinstance(wish, Return):
             return False
         moot = withdrawals(parts.view) if parts.view.turn_id is None else []
-        await parts.turns.write([*moot, self._farewell(wish, branch)])
-        parts.turns.stay = None
+        if moot and not isinstance(wish, Return):
+            wish = replace(wish, sentence=recovery.with_withdrawn(wish.sentence, parts.view))
+        stay.left = True
+        try:
+            await parts.turns.write([*moot, self._farewell(wish, branch)])
+        except StorageFailed:
+            stay.left = False
+            raise
+        parts.turns.stay, stay.dismissed = None, True
         if not isinstance(wish, Rest):
             view = without_sandbox(parts.view)
             parts.journal.change(replace(view, state=step(view.state, "exchanged")))
         return True
 
-    def _is_wanted(self, wish: Wish) -> bool:
-        """Somebody sent a prompt while it was put to rest for being idle."""
+    def _is_wanted(self, stay: Stay, wish: Wish) -> bool:
+        """Somebody sent a prompt while it was put to rest for being idle, or is at its files."""
         optional = isinstance(wish, Rest) and wish.reason in {"idle", "host_memory"}
-        return optional and bool(self._parts.view.queue) and not self._parts.standing.held
+        return optional and (self._parts.turns.prompt_waits or stay.in_use)
 
     def _farewell(self, wish: Rest | Exchange | Return, branch: int) -> Event:
         match wish:
@@ -216,9 +240,9 @@ class Departure:
 
     # --- lost --------------------------------------------------------------------------------
 
-    async def _write_loss(self, ending: Ending) -> bool:
+    async def _write_loss(self, stay: Stay, ending: Ending) -> bool:
         parts = self._parts
-        parts.turns.stay = None
+        parts.turns.stay, stay.dismissed = None, True
         deaths = parts.standing.deaths + 1
         stops = deaths >= parts.limits.max_deaths
         words = recovery.words_of_loss(
@@ -228,7 +252,8 @@ class Departure:
             runs_again=self._runs_again and not stops,
         )
         if stops:
-            sentence = endings.recovery_stopped(ending, deaths=deaths)
+            told = next(word.sentence for word in words if isinstance(word, SandboxLost))
+            sentence = endings.recovery_stopped(replace(ending, sentence=told), deaths=deaths)
             words += recovery.words_of_giving_up(_after(parts, words), sentence)
         await parts.journal.write([Draft(word) for word in words])
         return not stops
@@ -246,12 +271,15 @@ class Departure:
         await parts.journal.write([Draft(word) for word in words])
 
     async def _write_break(self, sentence: str) -> None:
-        parts = self._parts
+        parts, stay = self._parts, self._parts.turns.stay
         parts.turns.stay = None
+        if stay is not None:
+            stay.dismissed = True
         if parts.view.state not in AWAKE:
             return
         words: list[Event] = []
-        if deferrable(parts.view) is None and parts.standing.pending is None:
+        if not waits_for_one_answer(parts.standing):
+            sentence = recovery.with_withdrawn(sentence, parts.view)
             words += parts.journal.cut_blocks()
             words += recovery.close_turn(parts.standing, text=sentence)
             stopped = parts.standing.stopping is not None and parts.turns.interruption is None

@@ -6,7 +6,8 @@ rests has no life, and costs nothing but what is stored of it.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 
@@ -14,13 +15,16 @@ from orchestrator.protocol.chat import Ending, SessionState, SessionView
 from orchestrator.protocol.control_events import RecoveryStopped, SessionHibernated
 from orchestrator.protocol.ids import TurnId
 from orchestrator.sessions.errors import (
+    ConversationTooLarge,
     RuleBroken,
+    SandboxNotReady,
     SessionOver,
     ShuttingDown,
     StorageFailed,
 )
 from orchestrator.sessions.kept.checkpoint_keeper import CheckpointKeeper
 from orchestrator.sessions.parts import Parts
+from orchestrator.sessions.ports import StayStep
 from orchestrator.sessions.stays.arrival import Arrival, Reason
 from orchestrator.sessions.stays.departure import Departure, Exchange, Keep, Rest, Return, Wish
 from orchestrator.sessions.stays.stay import Loss, Stay
@@ -30,6 +34,12 @@ from orchestrator.sessions.watch.watchman import Watchman
 
 logger = logging.getLogger(__name__)
 
+STEPS: dict[Reason, StayStep] = {
+    "woken": "wake",
+    "recovered": "recover",
+    "recycled": "exchange",
+    "went_back": "go_back",
+}
 AT_SHUTDOWN = Rest(reason="shutdown", sentence=endings.RESTS_FOR_SHUTDOWN)
 
 
@@ -88,6 +98,9 @@ class Life:
         """The session's own sandbox outlived the control plane."""
         self._found(stay)
         stay.assigned, self._parts.turns.stay = True, stay
+        if self._parts.turns.is_between and self._parts.profile is not None:
+            self._keeper.ask()  # a turn may have ended, and its files not been kept
+            self._news.set()
         self._parts.activity.begin_stay(self._parts.now())
         self._placed.set()
         self._claimed.set()
@@ -108,9 +121,22 @@ class Life:
         return self._outcome is not None and await asyncio.shield(self._outcome)
 
     async def go_back_asleep(self, wish: Return) -> None:
-        """A session that rests goes back at once, and wakes there. Raises StorageFailed."""
-        await self._departure.go_back_asleep(wish)
-        self.begin("went_back")
+        """A session that rests goes back at once, and wakes there. Whoever wants it awake meanwhile
+        waits for that. Raises SandboxNotReady where it is on its way already, StorageFailed."""
+        if self.goes_on or self._closing:
+            raise SandboxNotReady
+        self._wanted = False
+        self._task = self._parts.order.keep(self._departure.go_back_asleep(wish), "go-back")
+        self._task.add_done_callback(self._went_back)
+        await asyncio.shield(self._task)
+
+    def _went_back(self, going: asyncio.Task[None]) -> None:
+        if going.cancelled():
+            return
+        if going.exception() is None:
+            self.begin("went_back")
+        elif self._wanted:
+            self.begin("woken")
 
     def turn_over(self, turn_id: TurnId) -> None:
         self._keeper.turn_over(turn_id)
@@ -204,13 +230,19 @@ class Life:
         self._wanted = False
         try:
             await self._arrival.arrive(reason)
+            self._note(reason, "done")
         except RuleBroken as refusal:
+            self._note(reason, refusal.tag)
             await self._turned_away(refusal, is_new=reason == "new")
             return False
         finally:
             self._placed.set()
             self._claimed.set()
         return True
+
+    def _note(self, reason: Reason, outcome: str) -> None:
+        if reason != "new":
+            self._parts.ports.on_step(STEPS[reason], outcome)
 
     async def _turned_away(self, refusal: RuleBroken, *, is_new: bool) -> None:
         extra = {"session_id": self._parts.id, "tag": refusal.tag, "error": repr(refusal)}
@@ -222,7 +254,9 @@ class Life:
             rests = SessionHibernated(reason="shutdown", sentence=endings.RESTS_FOR_SHUTDOWN)
             await self._departure.rest_without(rests)
         else:
-            deaths, sentence = self._parts.standing.deaths, endings.not_woken(refusal.sentence)
+            may_help = not isinstance(refusal, ConversationTooLarge)
+            sentence = endings.not_woken(refusal.sentence, again=may_help)
+            deaths = self._parts.standing.deaths
             await self._departure.rest_without(RecoveryStopped(deaths=deaths, sentence=sentence))
 
     async def _attend(self) -> Reason | None:
@@ -231,8 +265,10 @@ class Life:
         if stay is None:
             return None
         around = [
-            self._parts.order.keep(self._watchman.watch(stay), "watch"),
-            self._parts.order.keep(self._watchman.watch_memory(stay), "watch-memory"),
+            self._parts.order.keep(self._kept_up(partial(self._watchman.watch, stay)), "watch"),
+            self._parts.order.keep(
+                self._kept_up(partial(self._watchman.watch_memory, stay)), "watch-memory"
+            ),
         ]
         try:
             while stay.loss is None:
@@ -244,6 +280,15 @@ class Life:
             for task in around:
                 task.cancel()
             await asyncio.wait(around)
+
+    async def _kept_up(self, watch: Callable[[], Awaitable[None]]) -> None:
+        """Whatever went wrong in it: a session that nobody looks after has no limits."""
+        while True:
+            try:
+                return await watch()
+            except Exception:
+                logger.exception("session.watch_failed", extra={"session_id": self._parts.id})
+                await asyncio.sleep(self._parts.limits.watch_again_seconds)
 
     async def _something(self, stay: Stay) -> None:
         """Until there is something to do."""
@@ -264,7 +309,10 @@ class Life:
         if isinstance(wish, Keep):
             self._keeper.ask()
         elif wish is not None:
-            if await self._departure.leave(stay, wish):
+            left = await self._departure.leave(stay, wish)
+            if isinstance(wish, Rest):
+                self._parts.ports.on_step("hibernate", "done" if left else "put_off")
+            if left:
                 return (self._after(wish),)
             self._watchman.put_off()
             await self._parts.go_on()

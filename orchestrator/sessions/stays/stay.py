@@ -58,6 +58,7 @@ class Stay:
         transcripts: Transcripts,
         limits: SessionLimits,
         on_frozen: Callable[[bool], None],
+        on_stuck: Callable[[bool], None],
         logged: int = 0,
     ) -> None:
         self.sandbox = sandbox
@@ -71,11 +72,20 @@ class Stay:
         """Set once the agent said that it is dead."""
         self.told: set[str] = set()
         """Whose answers went to this sandbox."""
+        self.written = 0
+        """How often people did what may have changed its files: uploads, prompts, answers."""
+        self.left = False
+        """The session is out of it, or about to be: what is done there now is not kept."""
+        self.dismissed = False
+        """The session goes on without it: what it still says is nobody's."""
         self.loss: Loss | None = None
-        self.over = asyncio.Event()
+        self.over, self._dying = asyncio.Event(), asyncio.Event()
         self.reading: asyncio.Task[None] | None = None
         self._limits = limits
         self._on_frozen = on_frozen
+        self._on_stuck = on_stuck
+        self._half_frozen = False
+        """The engine was told to freeze it, and did not say that it did."""
         self._killed_for: Ending | None = None
         self._gate = asyncio.Lock()
         self._users = 0
@@ -97,10 +107,20 @@ class Stay:
             return False
         return True
 
+    async def dies_soon(self) -> bool:
+        """Something in it was killed: whether it goes with that, as far as that shows in time."""
+        try:
+            async with asyncio.timeout(self._limits.death_shows_seconds):
+                await self._dying.wait()
+        except TimeoutError:
+            return False
+        return True
+
     # --- what it is told ---------------------------------------------------------------------
 
     async def send(self, command: SandboxCommand) -> None:
         """Thaws it first. One that cannot be thawed is given up; that is told by `over`."""
+        self.written += 1
         try:
             async with self.used():
                 await self.sandbox.send(command)
@@ -117,23 +137,38 @@ class Stay:
         finally:
             self._users -= 1
 
+    async def sync(self) -> bool:
+        """Have it say the rest of the transcript. False where it did not, also because it is gone.
+        Raises SandboxStuck."""
+        async with self.used():
+            work = self.transcripts.sync(seconds=self._limits.sync_seconds)
+            saying = asyncio.create_task(work, name=f"session-sync-{self.sandbox.id}")
+            await self._or_over(saying)
+        return not saying.cancelled() and saying.result()
+
     async def freeze(self) -> bool:
         """Whether it rests now: not while it is in use. Raises SandboxStuck."""
         async with self._gate:
             if self._users or self.over.is_set():
                 return False
-            await self._bounded(self.sandbox.freeze())
+            try:
+                await self._bounded(self.sandbox.freeze())
+            except SandboxStuck:
+                self._half_frozen = True
+                self._on_stuck(True)  # noqa: FBT003 - the one thing it is told
+                raise
             self._set_frozen(frozen=True)
             return True
 
     async def thaw(self) -> None:
         """Raises SandboxStuck, and then it is given up."""
         async with self._gate:
-            if not self.frozen:
+            if not self.frozen and not self._half_frozen:
                 return
             try:
                 await self._bounded(self.sandbox.thaw())
             except SandboxStuck:
+                self._on_stuck(False)  # noqa: FBT003 - as above
                 self.kill(endings.SANDBOX_STUCK)
                 raise
             self._set_frozen(frozen=False)
@@ -142,23 +177,23 @@ class Stay:
         """Raises NotResumed."""
         self._resumed = asyncio.get_running_loop().create_future()
         await self.send(command)
-        over = asyncio.ensure_future(self.over.wait())
-        waits: list[asyncio.Future[Any]] = [self._resumed, over]
-        try:
-            await asyncio.wait(
-                waits,
-                timeout=self._limits.resume_seconds,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        finally:
-            over.cancel()
-        if not self._resumed.done():
-            self._resumed.cancel()
+        await self._or_over(self._resumed, seconds=self._limits.resume_seconds)
+        if self._resumed.cancelled():
             raise NotResumed("The agent did not answer.")
         answer = self._resumed.result()
         if isinstance(answer, CommandFailed):
             raise NotResumed(answer.text)
         return answer
+
+    async def _or_over(self, work: asyncio.Future[Any], *, seconds: float | None = None) -> None:
+        """Until it is done, or cancelled because the sandbox was gone or the time was up."""
+        over = asyncio.ensure_future(self.over.wait())
+        try:
+            await asyncio.wait([work, over], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            over.cancel()
+            work.cancel()
+        await asyncio.wait([work])
 
     def take_resumed(self, answer: AgentResumed | CommandFailed) -> None:
         if self._resumed is not None and not self._resumed.done():
@@ -175,6 +210,8 @@ class Stay:
         try:
             async for batch in self.sandbox.events():
                 for received in batch:
+                    if self.dismissed:
+                        return
                     if isinstance(received.event, TranscriptWord):
                         await self.transcripts.take(received)
                 await take(batch)
@@ -198,6 +235,7 @@ class Stay:
         """Whoever comes first says why."""
         if self.loss is None:
             self.loss = loss
+            self._dying.set()
             self.over.set()
 
     def kill(self, ending: Ending) -> None:
@@ -211,6 +249,7 @@ class Stay:
         self._bury(after=self._limits.death_grace_seconds)
 
     def _bury(self, *, after: float) -> None:
+        self._dying.set()
         if self._destroying is None:
             work = self._destroy_after(after)
             self._destroying = asyncio.create_task(work, name=f"session-bury-{self.sandbox.id}")
@@ -246,8 +285,9 @@ class Stay:
         await asyncio.wait([self.reading])
 
     def _set_frozen(self, *, frozen: bool) -> None:
-        self.frozen = frozen
-        self._on_frozen(frozen)
+        self.frozen, self._half_frozen = frozen, False
+        if not self.dismissed:
+            self._on_frozen(frozen)
 
     async def _bounded(self, work: Awaitable[None]) -> None:
         try:

@@ -60,9 +60,9 @@ class WindUp:
         self._parts.journal.change(msgspec.structs.replace(view, state=state, place=None))
         await self._give_up_sandbox()
         await self._reports.flush()
+        await self._remove_checkpoints(ending)
         await self._finish(ending, by=by)
         await self._parts.saver.save()
-        await self._remove_checkpoints(ending)
 
     async def _lost(self, ending: Ending) -> None:
         """First the news: nothing more comes from a sandbox that is gone."""
@@ -99,8 +99,10 @@ class WindUp:
             raise
 
     async def _remove_checkpoints(self, ending: Ending) -> None:
-        """Nobody goes on from them. Those of a session that failed are all that is left of it."""
-        if not endings.gives_files_up(ending.tag):
+        """Nobody goes on from them. Those of a session that failed are all that is left of it. Only
+        once it is stored that the session ends, and before it has ended: whoever is killed between
+        the two does all of it again."""
+        if not endings.gives_files_up(ending.tag) or not await self._parts.saver.save():
             return
         try:
             await self._parts.checkpoints.remove_all(self._parts.id)

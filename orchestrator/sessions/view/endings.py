@@ -102,6 +102,9 @@ def unfinished(ending: Ending, *, runs: bool) -> str:
     return f"{ending.sentence} {RUN_AGAIN if runs else OFFERED}"
 
 
+WITHDRAWN = "What Claude had asked and nobody answered yet is withdrawn."
+
+
 def stopped_for_memory(sentence: str) -> str:
     return f"{sentence} {OFFERED}"
 
@@ -114,12 +117,10 @@ def recovery_stopped(ending: Ending, *, deaths: int) -> str:
     )
 
 
-def not_woken(why: str) -> str:
-    """Where a sandbox could not be had, or could not be filled."""
-    return (
-        f"{why} The session rests: your conversation and the files of the last checkpoint are "
-        "kept. Send a prompt to try again."
-    )
+def not_woken(why: str, *, again: bool = True) -> str:
+    """Where a sandbox could not be had, or could not be filled; `again`: it may be another time."""
+    rests = "The session rests: your conversation and the files of the last checkpoint are kept."
+    return f"{why} {rests} Send a prompt to try again." if again else f"{why} {rests}"
 
 
 NOT_RESTORED = (

@@ -6,7 +6,7 @@ of its prompt is said.
 
 from collections.abc import Sequence
 
-from orchestrator.protocol.chat import Ending, QueuedPrompt
+from orchestrator.protocol.chat import Ending, QueuedPrompt, SessionView
 from orchestrator.protocol.commands import PendingTool
 from orchestrator.protocol.control_events import (
     PromptUnfinished,
@@ -17,8 +17,8 @@ from orchestrator.protocol.control_events import (
 from orchestrator.protocol.events import Event
 from orchestrator.protocol.sandbox_events import PermissionRequested, TurnEnded
 from orchestrator.sessions.view import endings
-from orchestrator.sessions.view.standing import LOST, Standing
-from orchestrator.sessions.view.view import deferrable, withdrawals
+from orchestrator.sessions.view.standing import LOST, Standing, waits_for_one_answer
+from orchestrator.sessions.view.view import withdrawals
 
 SERVER_ERROR = 500
 """HTTP: this and above."""
@@ -31,8 +31,9 @@ def words_of_loss(
 ) -> list[Event]:
     """A sandbox is lost. A turn that waited for one answer alone waits on, without it."""
     lost = SandboxLost(tag=ending.tag, sentence=ending.sentence)
-    if deferrable(standing.view) is not None or standing.pending is not None:
+    if waits_for_one_answer(standing):
         return [*cut, lost]
+    lost = SandboxLost(tag=ending.tag, sentence=with_withdrawn(ending.sentence, standing.view))
     closed = [*cut, *close_turn(standing, text=ending.sentence), lost]
     offered = offer(standing, endings.unfinished(ending, runs=runs_again))
     return closed if standing.stopping is not None else [*closed, *offered]
@@ -64,6 +65,12 @@ def close_turn(standing: Standing, *, text: str, interrupted: bool = False) -> l
         text="" if stopped else text,
     )
     return [*withdrawals(view), ended]
+
+
+def with_withdrawn(sentence: str, view: SessionView) -> str:
+    """Why the sandbox goes, and that what was asked there goes as well."""
+    asked = view.permissions or view.questions
+    return f"{sentence} {endings.WITHDRAWN}" if asked else sentence
 
 
 def offer(standing: Standing, sentence: str) -> list[Event]:

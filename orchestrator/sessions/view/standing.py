@@ -185,6 +185,13 @@ def replayed(standing: Standing, bodies: Iterable[bytes]) -> Standing:
     return standing
 
 
+def waits_for_one_answer(standing: Standing) -> bool:
+    """A turn that another sandbox can go on with. Not one that somebody asked to stop."""
+    if standing.stopping is not None:
+        return False
+    return standing.pending is not None or deferrable(standing.view) is not None
+
+
 def _with_turn(standing: Standing, event: Event) -> Standing:  # noqa: PLR0911 - one per case
     view = standing.view
     match event:

@@ -85,8 +85,10 @@ def fold(view: SessionView, event: Event) -> SessionView:  # noqa: PLR0911 - one
             return view if is_over(view.state) else _fold_life(view, event)
         case SessionRenamed(title=title):
             return _changed(view, replace(view, title=title))
-        case CheckpointTaken(checkpoint_id=checkpoint) | WentBack(checkpoint_id=checkpoint):
+        case CheckpointTaken(checkpoint_id=checkpoint):
             return _changed(view, replace(view, checkpoint_id=checkpoint))
+        case WentBack(checkpoint_id=checkpoint):
+            return _fold_went_back(view, checkpoint)
         case (
             AgentReady()
             | ModelChanged()
@@ -107,6 +109,13 @@ def withdrawals(view: SessionView) -> list[Event]:
     permissions = [PermissionWithdrawn(permission_id=p.permission_id) for p in view.permissions]
     questions = [QuestionWithdrawn(question_id=q.question_id) for q in view.questions]
     return [*permissions, *questions]
+
+
+def moot_after_turn(view: SessionView) -> list[Event]:
+    """What says so of those that end with their turn: all but a subagent's, which may go on in the
+    background and be waiting."""
+    ending = [ask for ask in view.permissions if ask.agent is None]
+    return withdrawals(replace(view, permissions=ending))
 
 
 def deferrable(view: SessionView) -> PermissionRequested | QuestionAsked | None:
@@ -153,7 +162,8 @@ def _fold_turn(view: SessionView, event: Turn) -> SessionView:  # noqa: PLR0911 
             if turn_id != view.turn_id:
                 return view
             state = step(view.state, "turn_over")
-            return replace(view, state=state, turn_id=None, permissions=[], questions=[])
+            asked = [ask for ask in view.permissions if ask.agent is not None]
+            return replace(view, state=state, turn_id=None, permissions=asked, questions=[])
 
 
 def _fold_accepted(view: SessionView, event: PromptAccepted) -> SessionView:
@@ -211,12 +221,26 @@ def _fold_life(view: SessionView, event: Life) -> SessionView:
             view = replace(without_sandbox(view), sandbox_id=SandboxId(sandbox_id))
             return _served(view)
         case SandboxLost():
-            state = step(view.state, "lost")
-            return replace(without_sandbox(view), state=state)
+            view = _without_background(view)
+            return replace(without_sandbox(view), state=step(view.state, "lost"))
         case SessionHibernated() | RecoveryStopped():
+            view = _without_background(view)
             return replace(without_sandbox(view), state=step(view.state, "rested"))
         case SessionEnded(tag=tag, sentence=sentence):
             return _over(view, Ending(tag=tag, sentence=sentence), wished=is_wished(tag))
+
+
+def _without_background(view: SessionView) -> SessionView:
+    """What was asked outside a turn was asked by something that ran in the sandbox."""
+    return view if view.turn_id is not None else replace(view, permissions=[], questions=[])
+
+
+def _fold_went_back(view: SessionView, checkpoint: str) -> SessionView:
+    """The sandbox that it was in has the present: it is not the session's any more."""
+    view = replace(view, checkpoint_id=checkpoint)
+    if view.sandbox_id is None or is_over(view.state):
+        return view
+    return replace(without_sandbox(view), state=step(view.state, "exchanged"))
 
 
 def _served(view: SessionView) -> SessionView:

@@ -17,13 +17,22 @@ MAX_TASKS = 1_000
 
 
 class Activity:
-    def __init__(self, *, now: float) -> None:
+    """`view`, `is_stopping`: as it was found, perhaps in a turn that somebody had stopped. When
+    that began nobody knows any more: it counts from now on."""
+
+    def __init__(
+        self, *, now: float, view: SessionView | None = None, is_stopping: bool = False
+    ) -> None:
         self._active_at = now
-        self._turn_at: float | None = None
-        self._asking_at: float | None = None
+        in_turn = view is not None and view.turn_id is not None
+        runs = view is not None and view.state == "running"
+        self._turn_at: float | None = now if in_turn else None
+        self._asking_at: float | None = now if in_turn and not runs else None
         self._tasks: set[str] = set()
+        self._worked = True
+        """Something was done in this sandbox: it is not as it was filled."""
         self.assigned_at: float | None = None
-        self.interrupted_at: float | None = None
+        self.interrupted_at: float | None = now if in_turn and is_stopping else None
         """The turn that runs, by whomever."""
         self.memory: MemoryMeasured | None = None
         self.storage: StorageMeasured | None = None
@@ -43,9 +52,10 @@ class Activity:
     def touch(self, now: float) -> None:
         self._active_at = max(self._active_at, now)
 
-    def begin_stay(self, now: float) -> None:
-        """In another sandbox, or in the same one after a restart."""
+    def begin_stay(self, now: float, *, worked: bool = True) -> None:
+        """In another sandbox, or (`worked`) in the same one after a restart."""
         self.assigned_at = now
+        self._worked = worked
         self.memory = self.storage = None
         self._tasks.clear()
         self.told -= FORGOTTEN_WITH_SANDBOX
@@ -56,7 +66,7 @@ class Activity:
         self._follow_turn(before, after, now)
         match event:
             case SandboxAssigned():
-                self.begin_stay(now)
+                self.begin_stay(now, worked=after.turn_id is not None)
             case InterruptRequested() if self.interrupted_at is None:
                 self.interrupted_at = now
             case MemoryMeasured():
@@ -65,6 +75,7 @@ class Activity:
                 self.storage = event
             case TaskStarted(task_id=task) if len(self._tasks) < MAX_TASKS:
                 self._tasks.add(task)
+                self._worked = True
             case TaskFinished(task_id=task):
                 self._tasks.discard(task)
                 self.touch(now)
@@ -83,9 +94,9 @@ class Activity:
         return self._turn_at + waited
 
     def situation(
-        self, view: SessionView, *, now: float, age: float, is_current: bool
+        self, view: SessionView, *, now: float, age: float, is_current: bool, record: float = 0.0
     ) -> Situation:
-        """`age`: of the session, in seconds."""
+        """`age`: of the session, in seconds. `record`: see `Situation`."""
         memory, storage = self.memory, self.storage
         return Situation(
             state=view.state,
@@ -102,6 +113,8 @@ class Activity:
             home_size=storage.home_size if storage else 0,
             workspace_used=storage.workspace_used if storage else 0,
             workspace_size=storage.workspace_size if storage else 0,
+            record=record,
+            worked=self._worked,
             is_current=is_current,
             interrupted_at=self.interrupted_at,
             told=frozenset(self.told),
@@ -110,6 +123,7 @@ class Activity:
     def _follow_turn(self, before: SessionView, after: SessionView, now: float) -> None:
         if before.turn_id != after.turn_id:
             self._turn_at = now if after.turn_id is not None else None
+            self._worked = self._worked or after.turn_id is not None
             self._asking_at = None
             self.interrupted_at = None
             self.told -= FORGOTTEN_WITH_TURN

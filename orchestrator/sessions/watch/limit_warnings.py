@@ -9,7 +9,9 @@ from orchestrator.sessions.profiles import Lifetimes
 from orchestrator.sessions.watch.situation import Situation
 from orchestrator.sessions.watch.wording import duration
 
-Limit = Literal["turn_time", "session_age", "sandbox_age", "memory", "home", "workspace", "stop"]
+Limit = Literal[
+    "turn_time", "session_age", "sandbox_age", "memory", "home", "workspace", "transcript", "stop"
+]
 
 WARN_AT = 0.8
 """Part of a time after which people are warned, unless its lead is shorter."""
@@ -30,13 +32,8 @@ def warnings(situation: Situation, lifetimes: Lifetimes) -> Iterator[Warn]:
         return
     yield from _time_warnings(situation, lifetimes)
     if situation.memory >= lifetimes.memory_soft:
-        after = (
-            "Stop what runs in the background, or the sandbox is exchanged when it is full."
-            if situation.state == "idle"
-            else "The sandbox is exchanged for a fresh one after this turn; if its memory fills up "
-            "before, the turn is stopped."
-        )
-        yield Warn(limit="memory", sentence=f"The sandbox's memory is nearly full. {after}")
+        sentence = f"The sandbox's memory is nearly full. {_of_memory(situation)}"
+        yield Warn(limit="memory", sentence=sentence)
     if situation.home >= lifetimes.storage_soft:
         yield Warn(
             limit="home",
@@ -49,6 +46,23 @@ def warnings(situation: Situation, lifetimes: Lifetimes) -> Iterator[Warn]:
             sentence="The workspace is nearly full. Let Claude remove what is not needed any more: "
             "when it is full, files cannot be written.",
         )
+    if situation.record >= WARN_AT:
+        yield Warn(
+            limit="transcript",
+            sentence="The record of this conversation is nearly as large as Casemate keeps of one. "
+            "The session ends when it is full: download what you need, and start a new one.",
+        )
+
+
+def _of_memory(situation: Situation) -> str:
+    if situation.state != "idle":
+        return (
+            "The sandbox is exchanged for a fresh one after this turn; if its memory fills up "
+            "before, the turn is stopped."
+        )
+    if situation.busy:
+        return "Stop what runs in the background, or the sandbox is exchanged when it is full."
+    return "Let Claude remove what is not needed any more, or ask for less at once."
 
 
 def _time_warnings(situation: Situation, lifetimes: Lifetimes) -> Iterator[Warn]:

@@ -34,6 +34,10 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     home_size: int = 0
     workspace_used: int = 0
     workspace_size: int = 0
+    record: float = 0.0
+    """Part that is used up of what is kept of one conversation."""
+    worked: bool = True
+    """Something was done in this sandbox since it was filled."""
     is_current: bool = True
     interrupted_at: float | None = None
     """When the running turn was interrupted, by whomever."""
@@ -52,7 +56,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_settled(self) -> bool:
-        return self.sandbox_age >= SETTLING_SECONDS
+        """What it holds was not just put there: in another one it would be the same."""
+        return self.worked and self.sandbox_age >= SETTLING_SECONDS
 
     @property
     def idle_seconds(self) -> float | None:

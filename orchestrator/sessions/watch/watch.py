@@ -7,6 +7,7 @@
     memory, soft line              Warn                   Recycle (with background programs: Warn)
     home                           Warn                   Recycle
     workspace                      Warn                   Warn
+    record of the conversation     Warn                   Warn
     sandbox age                    Warn before            Recycle, once it is quiet
     another image or profile                              HibernateNow, once it is quiet
     idle (also while asking)                              Freeze, then HibernateNow
@@ -14,8 +15,8 @@
 
 Whoever asks keeps `told`: the limit of each `Warn` that was shown goes in, and what is
 `FORGOTTEN_WITH_TURN` and `FORGOTTEN_WITH_SANDBOX` goes out again. Every other action carries the
-sentence to show once it is done. A sandbox that was just filled is not exchanged again for what was
-put into it.
+sentence to show once it is done. A sandbox is not exchanged for what it was filled with: only once
+something was done in it, and not at once.
 """
 
 from collections.abc import Iterator
@@ -101,13 +102,22 @@ def decide(situation: Situation, lifetimes: Lifetimes) -> list[Action]:
         return []
     done = _end(situation, lifetimes) or _in_turn(situation, lifetimes)
     done = done or _between_turns(situation, lifetimes)
-    if done is not None:
-        return [done]
     actions: list[Action] = [
         warning for warning in warnings(situation, lifetimes) if warning.limit not in situation.told
     ]
+    if isinstance(done, EndSession):
+        return [done]
+    if done is not None:
+        return [*(one for one in actions if _outlasts(one)), done]
     rests = situation.rests(lifetimes.freeze_after)
     return [*actions, Freeze()] if rests and not situation.frozen else actions
+
+
+def _outlasts(action: Action) -> bool:
+    """It warns of what stays due, whatever becomes of turn and sandbox: not everything that is due
+    is possible at once."""
+    passing = FORGOTTEN_WITH_TURN | FORGOTTEN_WITH_SANDBOX
+    return isinstance(action, Warn) and action.limit not in passing
 
 
 def next_look(situation: Situation, lifetimes: Lifetimes) -> float:
@@ -188,7 +198,8 @@ def _between_turns(situation: Situation, lifetimes: Lifetimes) -> Action | None:
 def _exchange(situation: Situation, lifetimes: Lifetimes) -> Action | None:
     memory, settled = situation.memory, situation.is_settled
     is_full = memory >= lifetimes.memory_soft and settled and not situation.busy
-    if memory >= lifetimes.memory_hard or is_full:
+    is_at_edge = memory >= lifetimes.memory_hard and situation.worked
+    if is_at_edge or is_full:
         return Recycle(
             reason="memory",
             sentence="The sandbox's memory was nearly full, so it was exchanged for a fresh one. "

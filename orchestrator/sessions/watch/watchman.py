@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 300.0
 """Before something that was not possible is tried again."""
+OUT_OF_MEMORY_SECONDS = 60.0
+"""Between two words on that programs were killed for memory: a loop in a sandbox shall not fill the
+log."""
 
 
 class Watchman:
@@ -49,7 +52,8 @@ class Watchman:
         self._wish = wish
         self._end = end
         self._news = asyncio.Event()
-        self._leaves_from = self._freezes_from = 0.0
+        self._leaves_from = self._freezes_from = self._tells_memory_from = 0.0
+        self._killed: Stay | None = None
 
     def look_soon(self) -> None:
         """Something was measured, or began, or ended."""
@@ -61,7 +65,7 @@ class Watchman:
 
     async def watch(self, stay: Stay) -> None:
         """Until cancelled."""
-        lifetimes = self._parts.known_profile.lifetimes
+        lifetimes = self._lifetimes
         while True:
             self._news.clear()
             situation = self._situation(stay)
@@ -70,14 +74,33 @@ class Watchman:
             await self._until_next(self._situation(stay), lifetimes)
 
     async def watch_memory(self, stay: Stay) -> None:
-        """Until cancelled: tell what the engine tells."""
+        """Until cancelled: tell what the engine tells, unless the sandbox dies of it. Its news may
+        come before the sandbox's last words, and one death needs no two explanations."""
         while True:
             await stay.sandbox.ran_out_of_memory()
-            await self._tell(OutOfMemory(sentence=endings.OUT_OF_MEMORY))
+            if await stay.dies_soon():
+                return
+            if self._parts.now() < self._tells_memory_from:
+                continue
+            self._tells_memory_from = self._parts.now() + OUT_OF_MEMORY_SECONDS
+            try:
+                await self._tell(OutOfMemory(sentence=endings.OUT_OF_MEMORY))
+            except StorageFailed:
+                extra = {"session_id": self._parts.id}
+                logger.warning("out_of_memory.not_told", exc_info=True, extra=extra)
+
+    @property
+    def _lifetimes(self) -> Lifetimes:
+        """Those of any profile, where that of the session is in the catalogue no more."""
+        profile = self._parts.profile
+        return profile.lifetimes if profile is not None else Lifetimes()
 
     async def _until_next(self, situation: Situation, lifetimes: Lifetimes) -> None:
+        """Also until what was not possible is tried again."""
+        later = [at - situation.now for at in (self._leaves_from, self._freezes_from)]
+        rest = min([next_look(situation, lifetimes), *(one for one in later if one > 0)])
         try:
-            async with asyncio.timeout(next_look(situation, lifetimes)):
+            async with asyncio.timeout(rest):
                 await self._news.wait()
         except TimeoutError:
             return
@@ -90,8 +113,14 @@ class Watchman:
             parts.view,
             now=now,
             age=seconds_between(parts.view.created_at, parts.ports.clock.now()),
+            record=self._record(stay),
             is_current=stay.sandbox.is_current,
         )
+
+    def _record(self, stay: Stay) -> float:
+        """In the transcripts' store or in the event log, whichever is fuller."""
+        transcript = stay.transcripts.stored_bytes / self._parts.limits.transcript_bytes
+        return max(transcript, self._parts.intake.log_used)
 
     async def _guarded(self, stay: Stay, action: Action) -> None:
         try:
@@ -116,19 +145,28 @@ class Watchman:
                 await self._tell(LimitReached(limit=limit, sentence=sentence))
                 await self._parts.order.exclusively(partial(self._parts.turns.interrupt_for, offer))
             case KillSandbox(limit=limit, sentence=sentence):
-                await self._tell(LimitReached(limit=limit, sentence=sentence))
-                stay.kill(Ending(tag=limit, sentence=sentence))
+                await self._kill(stay, Ending(tag=limit, sentence=sentence))
             case EndSession(tag=tag, sentence=sentence):
                 self._end(Ending(tag=tag, sentence=sentence))
             case _:
                 assert_never(action)
+
+    async def _kill(self, stay: Stay, why: Ending) -> None:
+        """Once, whatever can be written down and however slow its engine is."""
+        if self._killed is stay:
+            return
+        self._killed = stay
+        try:
+            await self._tell(LimitReached(limit=why.tag, sentence=why.sentence))
+        finally:
+            stay.kill(why)
 
     async def _leave(self, stay: Stay, wish: Wish) -> None:
         """What cannot leave now rests at least."""
         if self._parts.now() >= self._leaves_from and self._wish(wish):
             return
         situation = self._situation(stay)
-        if situation.rests(self._parts.known_profile.lifetimes.freeze_after):
+        if situation.rests(self._lifetimes.freeze_after):
             await self._freeze(stay)
 
     async def _freeze(self, stay: Stay) -> None:

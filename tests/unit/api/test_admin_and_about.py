@@ -16,6 +16,8 @@ def admin(door):
 def test_pools_are_shown_and_resized(admin):
     """Sizes change at once; unknown profiles and impossible bodies are refused."""
     assert admin.get(f"{ADMIN}/pools").json()["pools"][0]["min"] == 2
+    figures = admin.get(f"{ADMIN}/pools").json()["sessions"]
+    assert figures == {"awake": 0, "frozen": 0, "hibernated": 0, "adopted": 0}
     resized = admin.put(f"{ADMIN}/pools/default", json={"min": 3, "max": 9})
     assert (resized.json()["min"], resized.json()["max"]) == (3, 9)
     assert admin.put(f"{ADMIN}/pools/nope", json={"min": 1, "max": 1}).status_code == 404

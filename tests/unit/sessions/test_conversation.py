@@ -481,7 +481,7 @@ async def test_commands_of_the_connection_are_not_for_the_rules(world):
 
 
 async def test_late_events_of_a_finished_turn_are_harmless(world):
-    """What a sandbox says of a turn that is over is logged and leaves the state as it is."""
+    """What a sandbox says late leaves the state as it is, and no turn ends that does not run."""
     session = await world.create()
     sandbox = world.pool.made[0]
     async with world.browser(session.id) as browser:
@@ -491,7 +491,8 @@ async def test_late_events_of_a_finished_turn_are_harmless(world):
         await browser.until(lambda b: b.of(TextWritten))
         assert await world.state(session.id) == "idle"
         await world.say(session.id, "hello")
-        await browser.until(turns_over(2))
+        await browser.until(turns_over(1))
+        assert browser.of(TurnEnded)[0].turn_id != "old"
 
 
 async def test_background_question_can_be_answered(world):

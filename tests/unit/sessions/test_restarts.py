@@ -266,6 +266,7 @@ async def test_killed_in_a_turn_it_ends_as_if_nothing_had_happened(world):
         await world.say(session.id, "!slow 0.2\nhello", client_id="a")
         await browser.until_state("running")
     await killed(world)
+    assert (await world.sessions.figures()).adopted == 1
     async with world.browser(session.id) as browser:
         await browser.until(lambda b: b.of(TurnEnded))
         await browser.until_state("idle")

@@ -1,12 +1,14 @@
 """Freezing, hibernating, waking, exchanging a sandbox, going back: what is planned."""
 
 import asyncio
+from collections import Counter
 
 import msgspec
 import pytest
 
 from orchestrator.protocol.chat import (
     End,
+    Ending,
     GoBack,
     Hibernate,
     LetGo,
@@ -18,10 +20,12 @@ from orchestrator.protocol.commands import AnswerPermission, Interrupt, ResumeAg
 from orchestrator.protocol.control_events import (
     CheckpointFailed,
     CheckpointTaken,
+    FileUploaded,
     LimitNear,
     LimitReached,
     PromptAccepted,
     PromptUnfinished,
+    RecoveryStopped,
     SandboxAssigned,
     SandboxLost,
     SessionHibernated,
@@ -36,8 +40,9 @@ from orchestrator.protocol.sandbox_events import (
 )
 from orchestrator.protocol.task_events import TaskStarted
 from orchestrator.sessions import errors
+from orchestrator.sessions.files.errors import TransferBroken
 from orchestrator.sessions.host.upkeep import Upkeep
-from orchestrator.sessions.profiles import Lifetimes
+from orchestrator.sessions.profiles import Lifetimes, Resources
 from orchestrator.testing.chat_client import decision_on
 from orchestrator.testing.fake_agent import permission_request
 from orchestrator.testing.session_world import ANNA, BERT, LIMITS, PROFILE, eventually
@@ -252,6 +257,32 @@ async def test_background_work_keeps_it_awake(make_world):
     assert await world.state(busy.id) == "idle"
 
 
+async def test_conversation_that_fits_into_no_sandbox(make_world):
+    """One that is larger than the home of a sandbox wakes in none: its people are told what to do,
+    and going back makes it small enough again."""
+    world = make_world(size=2, profile=replace(PROFILE, resources=Resources(home=500)))
+    session = await world.create()
+    async with world.browser(session.id) as browser:
+        await one_turn(world, browser, session.id)
+        await browser.until(lambda b: b.view.checkpoint_id)
+        checkpoint = browser.view.checkpoint_id
+        world.pool.made[0].workspace.files["a"] = b"new"
+        for number in range(6):
+            await one_turn(world, browser, session.id, f"more {number}")
+        await world.command(session.id, Hibernate())
+        await browser.until_state("hibernated")
+        await world.say(session.id, "again")
+        [stopped] = await browser.until(lambda b: b.of(RecoveryStopped))
+        assert "home directory" in stopped.sentence
+        assert "try again" not in stopped.sentence
+        assert len(world.pool.made) == 1
+        await eventually(lambda: not world.sessions._in_memory.get(session.id).life.goes_on)
+        await world.command(session.id, GoBack(checkpoint_id=checkpoint))
+        await browser.until(lambda b: b.of(TurnEnded)[-1:] and not b.view.queue)
+        await browser.until_state("idle")
+        assert len(world.pool.made) == 2
+
+
 async def test_prompt_that_comes_while_it_leaves_keeps_it(make_world):
     """A prompt between the wish to sleep and the sleep: the session stays, and the prompt runs."""
     world = make_world(profile=profile(hibernate_after=0.2))
@@ -270,6 +301,85 @@ async def test_prompt_that_comes_while_it_leaves_keeps_it(make_world):
         await browser.until(lambda b: b.of(TurnEnded))
         assert not browser.of(SessionHibernated)
         assert len(world.pool.made) == 1
+
+
+async def test_file_that_comes_while_it_leaves_is_kept(make_world):
+    """What somebody uploads after the files were packed is in no checkpoint yet: all is kept once
+    more before the sandbox goes."""
+    world = make_world()
+    session = await world.create()
+    take = world.sessions.checkpoints.take
+
+    async def late(*args, **kwargs):
+        taken = await take(*args, **kwargs)
+        await world.sessions.files.upload(
+            ANNA, session.id, "late.txt", content(), size=4, overwrite=False
+        )
+        world.sessions.checkpoints.take = take
+        return taken
+
+    async def content():
+        yield b"late"
+
+    world.sessions.checkpoints.take = late
+    async with world.browser(session.id) as browser:
+        await world.command(session.id, Hibernate())
+        await browser.until(lambda b: b.of(FileUploaded))
+        await browser.until_state("hibernated")
+    async with world.browser(session.id) as browser:
+        await browser.until_state("idle")
+        assert world.pool.made[1].workspace.files["late.txt"] == b"late"
+
+
+async def test_file_that_comes_too_late_is_not_said_to_be_there(make_world):
+    """An upload that ends while the session is on its way out breaks: nobody is told that a file is
+    there which is lost."""
+    world = make_world()
+    session = await world.create()
+    append, written = world.log.append, asyncio.Event()
+
+    async def slow(session_id, entries):
+        if any(entry.tag == "session_hibernated" for entry in entries):
+            written.set()
+            await uploading
+        await append(session_id, entries)
+
+    async def content():
+        yield b"la"
+        await written.wait()
+        yield b"te"
+
+    async def upload():
+        with pytest.raises(TransferBroken):
+            await world.sessions.files.upload(
+                ANNA, session.id, "late.txt", content(), size=4, overwrite=False
+            )
+
+    world.log.append = slow
+    async with world.browser(session.id) as browser:
+        uploading = asyncio.create_task(upload())
+        await eventually(lambda: world.pool.made[0].workspace.open)
+        await world.command(session.id, Hibernate())
+        await browser.until_state("hibernated")
+        await uploading
+        assert not browser.of(FileUploaded)
+
+
+async def test_prompt_behind_a_question_keeps_no_sandbox(make_world):
+    """A prompt that waits for a turn which waits for a person is no work for a sandbox: the session
+    rests until there is an answer, and both go on then."""
+    world = make_world(profile=profile(freeze_after=None, hibernate_after=0.1))
+    session = await world.create()
+    async with world.browser(session.id) as browser:
+        await world.say(session.id, "!bash ls")
+        await browser.until_state("asking")
+        await world.say(session.id, "later")
+        await browser.until_state("hibernated")
+        await eventually(lambda: not world.pool.live)
+        assert len(world.pool.made) == 1
+        await world.command(session.id, decision_on(browser.view.permissions[0], "allow"))
+        await browser.until(lambda b: len(b.of(TurnEnded)) == 2)
+        assert [e.outcome for e in browser.of(TurnEnded)] == ["completed"] * 2
 
 
 # --- checkpoints -------------------------------------------------------------------------------
@@ -412,6 +522,28 @@ async def test_sleeping_session_goes_back_too(world):
         assert world.pool.made[3].workspace.files["a"] == b"first"
 
 
+async def test_what_is_done_after_going_back_is_kept(world):
+    """Also where the files become again what they were at the latest checkpoint: that one stays
+    what it is, and the session does not fall back behind itself."""
+    session = await world.create()
+    async with world.browser(session.id) as browser:
+        for content in (b"first", b"second"):
+            world.pool.made[0].workspace.files["a"] = content
+            await one_turn(world, browser, session.id)
+            await browser.until(lambda b: len(b.of(CheckpointTaken)) == len(b.of(TurnEnded)))
+        first, second = [e.checkpoint_id for e in browser.of(CheckpointTaken)]
+        place = (await world.checkpoints.get(session.id, second)).position
+        await world.command(session.id, GoBack(checkpoint_id=first))
+        await browser.until(lambda b: b.of(WentBack) and b.view.state == "idle")
+        world.pool.made[1].workspace.files["a"] = b"second"
+        await one_turn(world, browser, session.id)
+        await browser.until(lambda b: len(b.of(CheckpointTaken)) == 3)
+        world.pool.made[1].lose(Ending(tag="gone", sentence="Gone."))
+        await browser.until(lambda b: b.view.sandbox_id == "fake-3" and b.view.state == "idle")
+        assert world.pool.made[2].workspace.files["a"] == b"second"
+        assert (await world.checkpoints.get(session.id, second)).position == place
+
+
 # --- limits ------------------------------------------------------------------------------------
 
 
@@ -540,6 +672,25 @@ async def test_least_recently_used_gives_way(make_world):
         assert not await world.sessions.hibernate_least_recent()
 
 
+async def test_session_that_cannot_rest_is_not_asked_over_and_over(make_world):
+    """Where its files cannot be packed, others give way instead, and it is left alone for a
+    while."""
+    world = make_world(size=2)
+    stuck, other = [await world.create() for _ in range(2)]
+    take, taken = world.sessions.checkpoints.take, []
+
+    async def too_large(record, *args, **kwargs):
+        taken.append(record.id)
+        if record.id == stuck.id:
+            raise errors.CheckpointTooLarge
+        return await take(record, *args, **kwargs)
+
+    world.sessions.checkpoints.take = too_large
+    assert await world.sessions.hibernate_least_recent()
+    assert not await world.sessions.hibernate_least_recent()
+    assert taken == [stuck.id, other.id]
+
+
 async def test_users_sessions_are_bounded_awake_and_asleep(make_world):
     """So many of a user's sessions may be awake, and so many open altogether; a visit to one too
     many shows it asleep."""
@@ -574,3 +725,60 @@ async def test_let_go_wakes_nobody(make_world):
     await world.command(session.id, LetGo(unfinished="a"))
     assert len(world.pool.made) == 1
     assert await world.state(session.id) == "hibernated"
+
+
+async def test_steps_and_figures_are_told(make_world):
+    """Whoever runs Casemate sees how often sessions froze, slept, woke and went elsewhere, with
+    what outcome, and how many do so now."""
+    told = Counter()
+    world = make_world(
+        size=2,
+        profile=profile(freeze_after=0.05),
+        on_step=lambda step, outcome: told.update([(step, outcome)]),
+    )
+    session, other = await world.create(), await world.create(BERT)
+    async with world.browser(session.id) as browser:
+        await browser.until(lambda b: b.view.frozen)
+        await eventually(lambda: told["freeze", "done"] == 2)
+        figures = await world.sessions.figures()
+        assert (figures.awake, figures.frozen, figures.hibernated) == (2, 2, 0)
+        await world.command(session.id, Hibernate())
+        await eventually(lambda: told["hibernate", "done"])
+        figures = await world.sessions.figures()
+        assert (figures.awake, figures.frozen, figures.hibernated) == (1, 1, 1)
+        world.sessions.checkpoints.take = failing
+        await world.command(other.id, Hibernate(), actor=BERT)
+        await eventually(lambda: told["hibernate", "put_off"])
+        await world.say(session.id, "hello")
+        await browser.until(lambda b: b.of(TurnEnded))
+    assert told["hibernate", "done"] == told["wake", "done"] == 1
+    assert told["thaw", "done"]
+
+
+async def failing(*_args, **_rest):
+    raise errors.CheckpointTooLarge
+
+
+async def test_half_frozen_sandbox_is_thawed(make_world):
+    """An engine that did not say whether it froze a sandbox perhaps did: whoever needs it has it
+    thawed first."""
+    told = Counter()
+    world = make_world(
+        limits=replace(LIMITS, thaw_seconds=0.05),
+        profile=profile(freeze_after=0.05),
+        on_step=lambda step, outcome: told.update([(step, outcome)]),
+    )
+    session = await world.create()
+    freeze = world.pool.made[0].freeze
+
+    async def without_answer():
+        await freeze()
+        await asyncio.sleep(10)
+
+    world.pool.made[0].freeze = without_answer
+    async with world.browser(session.id) as browser:
+        await eventually(lambda: told["freeze", "stuck"])
+        assert not browser.view.frozen
+        await world.say(session.id, "hello")
+        await browser.until(lambda b: b.of(TurnEnded))
+        assert len(world.pool.made) == 1

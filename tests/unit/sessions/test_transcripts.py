@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.protocol.chat import Ending
 from orchestrator.protocol.commands import SyncTranscript
 from orchestrator.protocol.ids import SandboxId, SessionId
 from orchestrator.protocol.sandbox_events import sandbox_word_codec
@@ -78,6 +80,42 @@ async def desk():
     made = Desk()
     yield made
     await made.transcripts.close()
+
+
+async def test_small_pieces_take_no_more_than_they_say():
+    """A batch in a hundred thousand pieces is held in little more memory than its text."""
+    batches = TranscriptBatches()
+    tracemalloc.start()
+    try:
+        for n in range(1, 100_001):
+            batches.add(piece("ab", more=True), n)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1_000_000
+
+
+async def test_sandbox_that_asks_and_does_not_listen(desk, caplog):
+    """It is told off a few times in the operator's log, and not without end; nor does what nobody
+    asked it for count."""
+    desk.sandbox.lose(Ending(tag="gone", sentence="Gone."))
+    for number in range(100):
+        await desk.say(TranscriptAsked(ask_id=f"{number:x}", what="load", key=MAIN))
+        await desk.say(TranscriptSynced(sync_id=f"{number:x}", repaired=True))
+    await asyncio.gather(*desk.transcripts._answers)
+    assert len(caplog.records) == 20
+    assert desk.transcripts.repairs == 0
+
+
+async def test_questions_are_paced():
+    """A sandbox that asks without end is read more slowly: each question is a read of the
+    database."""
+    desk = Desk(limits=SessionLimits(transcript_batches_per_second=100, transcript_burst_seconds=0))
+    began = time.monotonic()
+    for number in range(20):
+        await desk.ask("load", ask_id=f"{number:x}")
+    assert time.monotonic() - began > 0.15
+    await desk.transcripts.close()
 
 
 async def test_pieces_make_a_batch(desk):

@@ -67,6 +67,17 @@ def names(situation: Situation, lifetimes: Lifetimes = LIFETIMES) -> list[str]:
 TABLE = {
     "fresh": (idle(), []),
     "idle, not yet frozen": (idle(119), []),
+    "record at 80 %": (idle(record=0.8), ["Warn transcript"]),
+    "record, told": (running(record=0.9, told=frozenset({"transcript"})), []),
+    "record, and its sandbox due": (
+        idle(1800, record=0.9),
+        ["Warn transcript", "HibernateNow idle"],
+    ),
+    "memory of what it was filled with": (
+        idle(61, working_set=part(0.99), worked=False),
+        ["Warn memory"],
+    ),
+    "home of what it was filled with": (idle(home_used=part(0.9), worked=False), ["Warn home"]),
     "idle for freeze_after": (idle(120), ["Freeze"]),
     "frozen already": (idle(500, frozen=True), []),
     "background programs": (idle(5000, busy=True), []),
@@ -139,7 +150,7 @@ def test_what_is_due(case: str) -> None:
 @pytest.mark.parametrize("case", TABLE)
 def test_nothing_is_due_by_time_where_times_are_never(case: str) -> None:
     """A profile whose times are all None never acts for time."""
-    situation = replace(TABLE[case][0], working_set=0, home_used=0, workspace_used=0)
+    situation = replace(TABLE[case][0], working_set=0, home_used=0, workspace_used=0, record=0.0)
     if situation.interrupted_at is None and situation.is_current:
         assert decide(situation, NEVER) == []
 
@@ -166,9 +177,11 @@ def test_warning_says_how_long() -> None:
 
 def test_what_is_forgotten() -> None:
     """What is told once per turn or per sandbox is told again in the next one."""
-    assert FORGOTTEN_WITH_TURN | FORGOTTEN_WITH_SANDBOX | {"session_age", "stop"} == set(
-        get_args(Limit)
-    )
+    assert FORGOTTEN_WITH_TURN | FORGOTTEN_WITH_SANDBOX | {
+        "session_age",
+        "transcript",
+        "stop",
+    } == set(get_args(Limit))
 
 
 @pytest.mark.parametrize(
@@ -269,7 +282,7 @@ def test_one_thing_at_a_time(situation: Situation, lifetimes: Lifetimes) -> None
     assert len(done) <= 1
     assert len(set(warned)) == len(warned)
     assert not set(warned) & situation.told
-    if warned:
+    if set(warned) - {"session_age", "transcript"}:
         assert done in ([], [Freeze()])
     if situation.state in {"ending", "ended", "failed"}:
         assert actions == []

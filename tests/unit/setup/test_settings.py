@@ -8,6 +8,8 @@ from orchestrator.protocol.ids import ProfileName
 from orchestrator.sandboxes.errors import BadPoolSize
 from orchestrator.sandboxes.pool_view import PoolView
 from orchestrator.sandboxes.remembered_sizes import RememberedSizes
+from orchestrator.sessions.watch.situation import Situation
+from orchestrator.sessions.watch.watch import next_look
 from orchestrator.settings import BadSetting, Settings, load_settings, variable
 from orchestrator.testing.memory_stores import MemoryPoolSizes
 
@@ -87,6 +89,42 @@ def test_a_profile_that_cannot_be_is_refused(tmp_path: Path) -> None:
     path.write_text(text.replace("[profile.resources]", "[profile.resources]\ntmp = 4294967296"))
     with pytest.raises(BadProfiles, match=r"'review' cannot be\. memory is 1536 MiB, and must be"):
         load_catalogue(path, model="m")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ('[profile.checkpoints]\nexcludes = ["ok/", "!"]', r"checkpoints\.excludes: '!' is no"),
+        ('[profile.checkpoints]\nexcludes = ["[z-a]"]', r"bad character range"),
+        ('[profile.checkpoints]\nexcludes = ["a\\u0000b"]', r"invisible characters"),
+        ("[profile.checkpoints]\nmax_seconds = 0.0", r"max_seconds must be above 0"),
+        ("[profile.checkpoints]\nkeep = -1", r"keep must be above 0"),
+        ("[profile.lifetimes]\nturn = -1.0", r"lifetimes\.turn must be above 0"),
+        ("[profile.lifetimes]\nkeep = nan", r"lifetimes\.keep must be above 0"),
+        ("[profile.lifetimes]\nmemory_hard = 95.0", r"memory_hard is a part"),
+        ("[profile.lifetimes]\nmemory_soft = 0.99", r"must not be above memory_hard"),
+    ],
+)
+def test_what_cannot_be_kept_or_waited_for_is_refused(
+    tmp_path: Path, values: str, said: str
+) -> None:
+    """A pattern that is none, times and parts that no session could live by: told with the
+    profile's name when the file is read."""
+    path = tmp_path / "profiles.toml"
+    path.write_text(f"[[profile]]\nname = 'a'\ntitle = 'A'\nagent.model = 'm'\n{values}\n")
+    with pytest.raises(BadProfiles, match=rf"'a', .*{said}"):
+        load_catalogue(path, model="m")
+
+
+def test_never_is_a_time_too(tmp_path: Path) -> None:
+    """Whatever may be left out may be infinite."""
+    path = tmp_path / "profiles.toml"
+    times = "\n".join(f"{name} = inf" for name in ("freeze_after", "turn", "sandbox", "keep"))
+    path.write_text(
+        f"[[profile]]\nname = 'a'\ntitle = 'A'\nagent.model = 'm'\n[profile.lifetimes]\n{times}\n"
+    )
+    (profile,) = load_catalogue(path, model="m").profiles()
+    assert next_look(Situation(state="idle", now=0.0, idle_since=0.0), profile.lifetimes) > 0
 
 
 @pytest.mark.parametrize("text", ["", "x", "profile = []", "[[profile]]\nname = 'a'\n"])

@@ -222,3 +222,20 @@ def test_a_sandbox_whose_servers_fail_all_day_fills_no_log(lines):
     for n in range(1_000):
         log.happened(SESSION, McpServerFailed(server=f"s{n}", why="died"))
     assert len(lines()) < 2 * LINES_AT_ONCE
+
+
+def test_steps_are_counted_by_outcome():
+    """Freezes, wakes and their like, each with what came of it; outcomes are a closed set."""
+    figures = Figures()
+    for outcome in ("done", "done", "stuck"):
+        figures.figures.step_taken("freeze", outcome)
+    for number in range(MAX_TAGS + 5):
+        figures.figures.step_taken("wake", f"why-{number}")
+    registry = figures.registry
+
+    def count(step, outcome):
+        labels = {"step": step, "outcome": outcome}
+        return registry.get_sample_value("casemate_stay_steps_total", labels)
+
+    assert (count("freeze", "done"), count("freeze", "stuck")) == (2, 1)
+    assert count("wake", "other") == 7

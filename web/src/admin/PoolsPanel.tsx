@@ -2,7 +2,12 @@
 import { useQuery } from '@tanstack/react-query'
 import { useTranslation } from 'react-i18next'
 import { useApi } from '@/connection/account-context'
-import { listPools, type PoolMember, type PoolView } from '@/connection/resources'
+import {
+  listPools,
+  type PoolMember,
+  type PoolView,
+  type SessionFigures,
+} from '@/connection/resources'
 import { age } from '@/ui/format'
 import { Revealed } from '@/ui/Revealed'
 import { StateShape, type Shape } from '@/ui/StateShape'
@@ -26,10 +31,28 @@ export function PoolsPanel({ canEdit }: { canEdit: boolean }) {
           {t('admin.poolsFailed')}
         </p>
       ) : null}
-      {pools.data?.map((pool) => (
+      {pools.data ? <Sessions figures={pools.data.sessions} /> : null}
+      {pools.data?.pools.map((pool) => (
         <Pool key={pool.profile} pool={pool} canEdit={canEdit} />
       ))}
     </section>
+  )
+}
+
+const OF_SESSIONS = ['awake', 'frozen', 'hibernated', 'adopted'] as const
+
+/** Of all pools together: a session that hibernates is in none. */
+function Sessions({ figures }: { figures: SessionFigures }) {
+  const { t } = useTranslation()
+  return (
+    <dl className="pool-counters" aria-label={t('admin.sessions')}>
+      {OF_SESSIONS.map((name) => (
+        <div key={name}>
+          <dt>{t(`admin.ofSessions.${name}`)}</dt>
+          <dd className="mono">{figures[name]}</dd>
+        </div>
+      ))}
+    </dl>
   )
 }
 

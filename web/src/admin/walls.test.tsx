@@ -10,6 +10,7 @@ import { createI18n } from '@/i18n/i18n'
 import { AT } from '@/testing/wire'
 import { AuditPanel } from './AuditPanel'
 import { EgressPanel } from './EgressPanel'
+import { PoolsPanel } from './PoolsPanel'
 
 async function show(panel: ReactNode, answer: (url: URL) => unknown) {
   const account = createAccount(async (url) =>
@@ -23,6 +24,15 @@ async function show(panel: ReactNode, answer: (url: URL) => unknown) {
     </I18nextProvider>,
   )
 }
+
+it('pools come with what becomes of sessions beside them', async () => {
+  const sessions = { awake: 5, frozen: 2, hibernated: 31, adopted: 1 }
+  await show(<PoolsPanel canEdit={false} />, () => ({ pools: [], sessions }))
+  const frozen = await screen.findByText('of those frozen')
+  expect(frozen.nextSibling).toHaveTextContent('2')
+  expect(screen.getByText('hibernating').nextSibling).toHaveTextContent('31')
+  expect(screen.getByText('taken over at the last start').nextSibling).toHaveTextContent('1')
+})
 
 it('refused hosts come with the line that would allow them', async () => {
   const times = { first_at: AT, last_at: AT }

@@ -17,7 +17,7 @@ export function RunRibbon() {
     <nav className="ribbon" aria-label={t('chat.ribbon')} onKeyDown={walk}>
       {turns.map((turn, index) => {
         const live = turn.outcome === 'running' || turn.outcome === 'stopping'
-        const outcome = live && asking ? 'asking' : turn.outcome
+        const outcome = live && asking ? 'asking' : cutOr(turn)
         return (
           <button
             key={turn.id}
@@ -36,10 +36,13 @@ export function RunRibbon() {
   )
 }
 
+/** A turn whose sandbox went away did not fail: it was cut off, and may have been run again since. */
+const cutOr = ({ outcome, lost }: Turn) => (lost && outcome === 'failed' ? 'cut' : outcome)
+
 function labelOf(turn: Turn, index: number, t: ReturnType<typeof useTranslation>['t']): string {
   return t('chat.turnLabel', {
     number: index + 1,
-    outcome: t(`chat.turn.${turn.outcome}`),
+    outcome: t(`chat.turn.${cutOr(turn)}`),
     time: clock(turn.durationMs),
     cost: money(turn.costUsd),
   })

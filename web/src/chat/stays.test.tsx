@@ -1,5 +1,5 @@
 import { QueryClient, QueryClientProvider } from '@tanstack/react-query'
-import { act, render, screen } from '@testing-library/react'
+import { act, render, screen, within } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
 import { I18nextProvider } from 'react-i18next'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
@@ -186,6 +186,10 @@ it('a death reads as one line, with the way back to what was kept', async () => 
   expect(line).toBeVisible()
   expect(screen.getByText('not finished')).toBeVisible()
   expect(screen.queryByText('The turn failed.')).not.toBeInTheDocument()
+  const ribbon = within(screen.getByRole('navigation', { name: 'Turns' }))
+  const segments = ribbon.getAllByRole('button')
+  expect(segments.map(({ dataset }) => dataset['outcome'])).toEqual(['cut', 'completed'])
+  expect(segments[0]).toHaveAccessibleName(/^Turn 1: not finished/)
   expect(screen.getByText('Run again:').closest('p')).toHaveTextContent('Run again: Build it.')
   await userEvent.click(screen.getByRole('button', { name: 'Go back to here' }))
   expect(screen.getByText(/Claude’s memory become as they were then/)).toBeVisible()

@@ -14,6 +14,7 @@ import type {
   PoolView,
   RefusalList,
   RefusalView,
+  SessionFiguresView,
   SessionPage,
   SessionWish,
   UserChange,
@@ -23,6 +24,7 @@ import type { Api } from './api'
 
 export type { ManagedUser, PoolView, SessionPage }
 export type PoolMember = PoolMemberView
+export type SessionFigures = SessionFiguresView
 export type RefusedHost = RefusalView
 export type AuditEntry = AuditEntryView
 
@@ -39,7 +41,7 @@ export const createSession = (api: Api, wish: SessionWish, idempotencyKey: strin
     patience: 60_000,
   })
 
-export const listPools = async (api: Api) => (await api.ask<PoolList>('/admin/pools')).pools
+export const listPools = (api: Api) => api.ask<PoolList>('/admin/pools')
 
 export const resizePool = (api: Api, profile: string, sizes: PoolSizes) =>
   api.ask<PoolView>(`/admin/pools/${encodeURIComponent(profile)}`, { method: 'PUT', body: sizes })

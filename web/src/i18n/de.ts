@@ -232,6 +232,7 @@ export const de: Translated<typeof en> = {
       completed: 'fertig',
       interrupted: 'Von dir angehalten.',
       failed: 'Der Zug ist fehlgeschlagen.',
+      cut: 'nicht beendet',
     },
     todo: { pending: 'offen', in_progress: 'in Arbeit', completed: 'erledigt' },
     fact: {

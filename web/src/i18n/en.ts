@@ -222,6 +222,7 @@ export const en = {
       completed: 'completed',
       interrupted: 'Stopped by you.',
       failed: 'The turn failed.',
+      cut: 'not finished',
     },
     todo: { pending: 'to do', in_progress: 'in progress', completed: 'done' },
     fact: {

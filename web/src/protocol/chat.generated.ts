@@ -629,7 +629,7 @@ export interface PromptLetGo {
 /** A limit will be reached soon if it goes on like this. */
 export interface LimitNear {
   type: "limit_near";
-  /** `turn_time`, `session_age`, `sandbox_age`, `memory`, `home`, `workspace`. */
+  /** `turn_time`, `session_age`, `sandbox_age`, `memory`, `home`, `workspace`, `transcript`. */
   limit: string;
   sentence: string;
   /** Until then, where that is known. */

@@ -103,8 +103,21 @@ export interface PoolView {
   retry_in: number;
 }
 
+/** Of everybody's sessions together. */
+export interface SessionFiguresView {
+  /** With a sandbox, or about to have one. */
+  awake: number;
+  /** Of those: idle, their programs stopped. */
+  frozen: number;
+  /** Without a sandbox, until somebody wakes them. */
+  hibernated: number;
+  /** Went on in their own sandbox when this control plane was started. */
+  adopted: number;
+}
+
 export interface PoolList {
   pools: PoolView[];
+  sessions: SessionFiguresView;
 }
 
 export interface PoolSizes {

@@ -56,6 +56,12 @@ const kept = (id: string): Event => ({
 const turn = [accepted('c1', 'hello'), started('t1', 'c1')]
 const death = [oom, over, died, lost, unfinished]
 
+it('a sleep that withdrew a question from the background says so, however quiet it is', () => {
+  const withdrawn: Event = { type: 'permission_withdrawn', permission_id: 'p' }
+  expect(stays(after(withdrawn, asleep()))).toMatchObject([{ cause: 'slept', reason: 'withdrew' }])
+  expect(stays(after(kept('k'), asleep()))).toMatchObject([{ cause: 'slept', reason: 'idle' }])
+})
+
 describe('a sandbox that is lost', () => {
   it('is one line, with what came of it', () => {
     const gone = after(...turn, ...death)

@@ -95,7 +95,9 @@ function recoveryStopped(draft: Draft, { sentence }: RecoveryStopped, begin: Beg
   draft.put({ ...row, phase: 'stopped', stopped: sentence })
 }
 
-function hibernated(draft: Draft, { reason, sentence }: SessionHibernated, begin: Begin): void {
+function hibernated(draft: Draft, event: SessionHibernated, begin: Begin): void {
+  const { sentence } = event
+  const reason = withdrewQuestions(draft) ? 'withdrew' : event.reason
   stopTasks(draft)
   const row = openStay(draft)
   if (row?.phase === 'stopped') return
@@ -104,6 +106,13 @@ function hibernated(draft: Draft, { reason, sentence }: SessionHibernated, begin
   const slept = row?.cause === 'slept'
   const limited = row?.cause === 'limit' && row.phase === 'troubled'
   draft.put(row && (slept || limited) ? { ...fresh, id: row.id } : fresh)
+}
+
+/** What was asked in the background went with its sandbox: that has to be said, however it slept. */
+function withdrewQuestions(draft: Draft): boolean {
+  const before = draft.get('events').findLast(({ event }) => event.type !== 'session_hibernated')
+  const type = before?.event.type
+  return type === 'permission_withdrawn' || type === 'question_withdrawn'
 }
 
 /** A prompt may stand between: it is what woke the session. */

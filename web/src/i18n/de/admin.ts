@@ -18,6 +18,13 @@ export const admin = {
     waiting: 'Wartende',
     failed: 'Fehlgeschlagen',
   },
+  sessions: 'Sitzungen aller',
+  ofSessions: {
+    awake: 'Sitzungen wach',
+    frozen: 'davon eingefroren',
+    hibernated: 'im Ruhezustand',
+    adopted: 'beim letzten Start übernommen',
+  },
   users: 'Personen',
   name: 'Name',
   role: 'Rolle',

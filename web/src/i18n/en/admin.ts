@@ -18,6 +18,13 @@ export const admin = {
     waiting: 'Waiting people',
     failed: 'Failed',
   },
+  sessions: 'Sessions of everybody',
+  ofSessions: {
+    awake: 'Sessions awake',
+    frozen: 'of those frozen',
+    hibernated: 'hibernating',
+    adopted: 'taken over at the last start',
+  },
   users: 'People',
   name: 'Name',
   role: 'Role',
