@@ -39,6 +39,8 @@ CODES = {
     "SignatureDoesNotMatch": REFUSED,
 }
 """Of S3's own errors: for a list the client has no kinds for them."""
+BROKEN_OFF = "<Code>NoSuchUpload<"
+"""An upload that failed was given up, and the store heard of it twice."""
 
 
 class S3BlobStore:
@@ -128,6 +130,8 @@ def translated(missing: str | None) -> Iterator[None]:
     except (PermissionDeniedError, UnauthenticatedError) as error:
         raise StorageFailed(REFUSED) from error
     except FileNotFoundError as error:
+        if BROKEN_OFF in str(error):
+            raise StorageFailed(UNREACHABLE) from error
         raise (StorageFailed(missing) if missing else BlobMissing()) from error
     except TimeoutError as error:
         raise StorageFailed(TOO_SLOW) from error

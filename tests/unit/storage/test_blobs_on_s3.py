@@ -107,7 +107,7 @@ async def wire(bucket):
 @pytest.fixture
 async def opened(bucket, wire, tmp_path):
     quick = replace(
-        bucket, s3_endpoint=wire.url, read_seconds=0.5, request_seconds=3, put_seconds=3, retries=1
+        bucket, s3_endpoint=wire.url, read_seconds=1, request_seconds=10, put_seconds=10, retries=1
     )
     async with open_blobs(quick, data_dir=tmp_path) as blobs:
         yield blobs
