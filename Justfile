@@ -35,8 +35,8 @@ test *ARGS: _environment
     if [ $# -eq 0 ]; then
         just check
         just _npm test
-        # Most tests wait for processes and containers: by file, as many at once as there are cores.
-        set -- --numprocesses=auto --maxprocesses=4 --dist=loadfile
+        # By file, as many at once as there are cores; those that take long stand first.
+        set -- --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
     fi
     exec "{{ bin }}/pytest" "$@"
 
