@@ -35,8 +35,8 @@ test *ARGS: _environment
     if [ $# -eq 0 ]; then
         just check
         just _npm test
-        # By file, as many at once as there are cores; those that take long stand first.
-        set -- --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+        # By file, as many at once as there are cores: most wait for processes and containers.
+        set -- --numprocesses=auto --maxprocesses=4 --dist=loadfile
     fi
     exec "{{ bin }}/pytest" "$@"
 
